@@ -1,0 +1,362 @@
+"""What plugins implement. Protocols only: no base classes to inherit, no registration but the hooks of `hookspecs`.
+
+Every offered object has a `name` (what experiment files say), a `summary` (one line for `mobiprox plugins list`) and `options`
+(JSON Schema of its keys in the experiment file, an object schema's ``properties``; required keys under ``"required"``).
+None of them may import numpy, torch, onnx or pyopencl before a method needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .configuration import Configuration, KnobSetting, KnobSpace, OpId, Setting
+from .graph import Graph, Operator
+from .plan import DeviceInfo, ExecutionPlan
+from .tables import KernelSource, Tables
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import onnx_ir
+
+    Floats = npt.NDArray[np.float32]
+
+Options = Mapping[str, Any]
+"""Values of a plugin's own keys, validated against its `options` schema; paths are strings."""
+
+
+class Offer(Protocol):
+    """What all offered objects have in common."""
+
+    name: str
+    summary: str
+    options: Mapping[str, Any]
+
+
+# ---------------------------------------------------------------------------------------------------------------- models and data
+
+
+class Frontend(Offer, Protocol):
+    """Reads trained networks of one format."""
+
+    def load(self, options: Options, folder: Path) -> onnx_ir.Model:
+        """The network as ONNX (opset 13 or later), unsimplified. Relative paths are relative to `folder`.
+
+        Raises ExperimentError where the file is missing, damaged or not of this format.
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """One split of a data set, as the network takes it.
+
+    inputs: float32[N, ...]. labels: int64[N], or None where there are none. groups: str[N] (user, speaker), or None.
+    classes: names in label order, or empty. notes: str[N] or None, what a trace says of each sample ("noise 0.3").
+    """
+
+    inputs: Floats
+    labels: npt.NDArray[np.int64] | None = None
+    groups: npt.NDArray[np.str_] | None = None
+    classes: tuple[str, ...] = ()
+    notes: npt.NDArray[np.str_] | None = None
+
+
+class Dataset(Offer, Protocol):
+    """Loads named splits of one data set."""
+
+    splits: tuple[str, ...]
+    """Names of the splits it knows; empty where the user's options define them."""
+
+    def load(self, split: str, options: Options, folder: Path) -> Samples:
+        """One split. Deterministic. Raises DataError with a mend where files are missing or wrong."""
+
+
+# --------------------------------------------------------------------------------------------------------------------- techniques
+
+
+@dataclass(frozen=True, slots=True)
+class Approximation:
+    """The meaning of a setting, in NumPy, as four functions around the exact operator; each defaults to the identity.
+
+    result = finish(activation(output(exact(input(x), weight(w)) + bias) + residual)). weight maps float32[O, C/group, KH, KW] (dense: [O, K]);
+    output maps the pre-activation float32[N, O, H, W] (dense: [..., O]). input and finish also apply to operators without weights.
+    """
+
+    input: Callable[[Floats], Floats] | None = None
+    weight: Callable[[Floats], Floats] | None = None
+    output: Callable[[Floats], Floats] | None = None
+    finish: Callable[[Floats], Floats] | None = None
+
+
+class Statistics(Protocol):
+    """Second moments of one operator on calibration inputs; lazy, so asking is what costs. Patches X: [R, K], exact outputs Y: [R, O]."""
+
+    samples: int
+
+    def gram(self) -> npt.NDArray[np.float64]:
+        """[X 1]'[X 1], float64[K + 1, K + 1]."""
+
+    def cross(self) -> npt.NDArray[np.float64]:
+        """[X 1]'Y, float64[K + 1, O]; Y before residual and activation."""
+
+
+class Technique(Offer, Protocol):
+    """A kind of approximation.
+
+    It plugs in at the depth it needs: `edit` (tables: which pixels, which taps, which weights), `kernels` (its own OpenCL functions
+    for fills and storages), or `lower` (replaces the whole operator). DESIGN.md D2.
+    """
+
+    knobs: Mapping[str, str]
+    """Knob name -> what its values mean, for the command line and the documentation."""
+
+    tolerance: float
+    """Greatest relative difference between kernel and `reference` on any device."""
+
+    def settings(self, operator: Operator, graph: Graph, options: Options) -> Iterable[KnobSetting]:
+        """The settings legal for an operator: none where the technique does not apply. Cheap; no duplicates."""
+
+    def slot(self, setting: KnobSetting) -> str:
+        """Settings of one slot exclude each other on one operator; settings of different slots (of any techniques) compose."""
+
+    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph) -> Approximation:
+        """What the setting means. Raises InfeasibleSetting where it means nothing for this operator."""
+
+    def prepare(self, setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Mapping[str, npt.NDArray[Any]]:
+        """Constants fitted to calibration inputs, handed to `edit` as `fitted`; {} where nothing is fitted."""
+
+    def edit(
+        self, setting: KnobSetting, operator: Operator, tables: Tables, device: DeviceInfo, fitted: Mapping[str, npt.NDArray[Any]]
+    ) -> Tables:
+        """The tables under this setting (conv and dense). Settings of one operator edit in the order of their spelling."""
+
+    def kernels(self, device: DeviceInfo) -> Sequence[KernelSource]:
+        """OpenCL functions that `edit` or `lower` names."""
+
+    def lower(self, setting: KnobSetting, operator: Operator, builder: OperatorBuilder) -> bool:
+        """Emit launches for the whole operator and return True; return False to leave it to `edit`."""
+
+    def couplings(self, graph: Graph) -> Iterable[tuple[OpId, ...]]:
+        """Operators that must take one setting of this technique together; a search treats them as one item."""
+
+
+class OperatorBuilder(Protocol):
+    """How a technique emits launches for one operator: constants, scratch space and the operator's tensors. See `lowering.Builder`."""
+
+    device: DeviceInfo
+    graph: Graph
+
+    def exact(self, operator: Operator) -> None:
+        """Emit the launches of the exact operator."""
+
+
+# ------------------------------------------------------------------------------------------------------------------------- search
+
+
+@dataclass(frozen=True, slots=True)
+class SettingProfile:
+    """One operator under one setting, measured alone on the device, the rest of the network exact.
+
+    latency_ms: of the operator alone, with a 95 % confidence half-width. divergence: mean KL of the network's output from the
+    exact one, in nats. loss_pp: accuracy points lost on the profiled samples; None without labels.
+    """
+
+    setting: Setting
+    latency_ms: float
+    latency_ci_ms: float
+    divergence: float
+    loss_pp: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorProfile:
+    """The settings of one operator that pay (at least 5 % faster than exact); exact first, with divergence 0."""
+
+    name: OpId
+    settings: tuple[SettingProfile, ...]
+    dropped: tuple[SettingProfile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the search works on. latency_ms: the exact network as a whole; samples: how many inputs gave the divergences."""
+
+    operators: tuple[OperatorProfile, ...]
+    latency_ms: float
+    samples: int
+    couplings: tuple[tuple[OpId, ...], ...] = ()
+
+    @property
+    def space(self) -> KnobSpace:
+        return KnobSpace({o.name: tuple(s.setting for s in o.settings) for o in self.operators})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A configuration that a heuristic proposes, with its prediction."""
+
+    configuration: Configuration
+    latency_ms: float
+    divergence: float
+
+
+class Heuristic(Offer, Protocol):
+    """Proposes configurations from a profile."""
+
+    def search(self, profile: Profile, options: Options, count: int, rng: np.random.Generator) -> tuple[Candidate, ...]:
+        """At most `count` candidates along the predicted front, cheapest divergence first; deterministic given profile and rng.
+
+        The exact configuration is not among them.
+        """
+
+
+# ------------------------------------------------------------------------------------------------------------------------ devices
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """One line of `mobiprox devices`. problem: why it cannot be used, None if it can; mend: what to do about it."""
+
+    backend: str
+    index: int
+    name: str
+    info: DeviceInfo | None = None
+    problem: str | None = None
+    mend: str | None = None
+
+
+class Backend(Offer, Protocol):
+    """Knows one kind of hardware."""
+
+    def devices(self) -> Sequence[DeviceReport]:
+        """Everything found, usable or not; never raises for a device that is broken."""
+
+    def open(self, options: Options) -> Device:
+        """Raises DeviceError, naming what is there, where the chosen device is missing or unusable."""
+
+
+class Device(Protocol):
+    """One opened piece of hardware."""
+
+    info: DeviceInfo
+
+    def load(self, plan: ExecutionPlan) -> Runner:
+        """Build, allocate and warm everything. Raises DeviceError (with build log and saved source) where that fails."""
+
+    def close(self) -> None: ...
+
+
+class Runner(Protocol):
+    """A plan ready to run. Levels and variants are switched by writing indices."""
+
+    plan: ExecutionPlan
+
+    @property
+    def variants(self) -> tuple[int, ...]:
+        """The variant of every operator that the next run uses."""
+
+    def select(self, variants: Sequence[int]) -> None:
+        """Choose a variant for every operator."""
+
+    def set_level(self, level: int) -> None:
+        """Choose the plan's level; the cheapest way to switch."""
+
+    def run(self, *inputs: Floats) -> Floats | tuple[Floats, ...]:
+        """One batch: inputs float32 of exactly the plan's shapes; the output, or a tuple of several."""
+
+    def resume(self, operator: int) -> Floats | tuple[Floats, ...]:
+        """Run from an operator (index) to the end, on the activations that earlier runs left. Needs keep_activations."""
+
+    def time(self, operators: Sequence[int] | None, variants: Sequence[Sequence[int]], seconds: float) -> list[npt.NDArray[np.float64]]:
+        """Milliseconds per execution, float64[R] for each choice of variants, interleaved within one run of about `seconds`.
+
+        operators: indices of the operators that are timed (alone, one after another), or None for whole inferences as
+        the application sees them (input copied in, output read).
+        """
+
+    def close(self) -> None: ...
+
+
+class Meter(Offer, Protocol):
+    """Measures energy while a device works."""
+
+    def problem(self) -> str | None:
+        """Why it cannot measure here; None if it can."""
+
+    def measure(self) -> AbstractContextManager[Reading]:
+        """Use as ``with meter.measure() as reading: work()``; then `reading.energy_mj` is set."""
+
+
+class Reading(Protocol):
+    energy_mj: float
+
+
+# --------------------------------------------------------------------------------------------------------------------- adaptation
+
+
+@dataclass(frozen=True, slots=True)
+class ClassConfidence:
+    """Confidence of one level on tuning samples that it *predicted* as one class; means of no samples are None."""
+
+    correct_count: int
+    wrong_count: int
+    correct_mean: float | None
+    wrong_mean: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LevelCalibration:
+    """What a strategy may know of a level. relative_cost: latency over level 0's. classes: by predicted class; overall: of all."""
+
+    relative_cost: float
+    accuracy: float | None
+    temperature: float
+    overall: ClassConfidence
+    classes: tuple[ClassConfidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What is known after one inference. `level` is the level that ran; sensors that are missing are None."""
+
+    label: int
+    confidence: float
+    level: int
+    battery: float | None = None
+    charging: bool | None = None
+    temperature_c: float | None = None
+    deadline_ms: float | None = None
+
+
+class Strategy(Protocol):
+    """Moves along the levels. Pure: the same state and observation always give the same answer."""
+
+    def start(self) -> Any:
+        """The first state: hashable, made of numbers and tuples, so that it can be written as JSON."""
+
+    def step(self, state: Any, observation: Observation) -> tuple[Any, int]:
+        """The next state, and the level of the next inference: 0 <= level < number of levels."""
+
+
+class StrategyOffer(Offer, Protocol):
+    """Makes strategies for a set of levels."""
+
+    def create(self, options: Options, levels: Sequence[LevelCalibration]) -> Strategy:
+        """A strategy over these levels, ordered by cost, level 0 exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a long stage stands: `done` of `total` steps; total 0 while unknown."""
+
+    stage: str
+    done: int
+    total: int
+    note: str = ""
+
+
+ProgressSink = Callable[[Progress], None]
