@@ -1,0 +1,1 @@
+"""Multiple-choice knapsack over a measured profile."""
