@@ -1,0 +1,58 @@
+// Offset-table convolution: an indirect GEMM over two integer tables. Instantiated per tile (MR pixels x NR vectors) and storage:
+//   NAME, MR, NR        function name and register tile
+//   X_TYPE, LOAD_X(p)   stored type of an input element; *p as SCALAR
+//   W_TYPE, LOAD_W(p)   stored type of a weight; VL weights at p as ACC
+//   SCALAR, ACC         types of a product's factors and of an accumulator; TO_VEC(acc) gives the accumulator as VEC
+//
+// descriptor: 0 tiles, 1 tiles per unit, 2 units per panel, 3 pixel table, 4 its length, 5 panel table, 6 bias, 7 scale or -1,
+//   8 input (counted in X_TYPE), 9 output, 10 output block stride, 11 residual or -1, 12 residual block stride, 13-17 activation
+// pixel table: int[3][length]: input origin, output position, residual position of each computed pixel
+// panel table: int[panels][3]: taps, how many, weights (counted in W_TYPE). taps: int[T], offset from the input origin.
+// weights: [T][NR][VL], scaled sums get bias[panel][NR][VL].
+//
+// Unit: a run of tiles of one panel. Neighbouring units share a panel, so its weights stay in the cache.
+UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
+    int panel = unit / descriptor[2], first = (unit % descriptor[2]) * descriptor[1];
+    int last = first + descriptor[1] < descriptor[0] ? first + descriptor[1] : descriptor[0];
+    global const int *pixels = INTS(descriptor[3]);
+    int length = descriptor[4];
+    global const int *entry = INTS(descriptor[5]) + 3 * panel;
+    global const int *taps = INTS(entry[0]);
+    int count = entry[1];
+    global const W_TYPE *weights = (global const W_TYPE *)arena + entry[2];
+    global const X_TYPE *input = (global const X_TYPE *)arena + descriptor[8];
+    for (int tile = first; tile < last; tile++) {
+        global const int *pixel = pixels + tile * MR;
+#define POINT(m) global const X_TYPE *a##m = input + pixel[m];
+        EACH_PIXEL(POINT)
+#define CLEAR(m, j) ACC c##m##_##j = 0;
+        EACH(CLEAR)
+        global const W_TYPE *w = weights;
+        for (int k = 0; k < count; k++) {
+            int o = taps[k];
+#define WEIGHT(j) ACC w##j = LOAD_W(w + j * VL);
+            EACH_VECTOR(WEIGHT)
+#define SPLAT(m) SCALAR x##m = LOAD_X(a##m + o);
+            EACH_PIXEL(SPLAT)
+#define MULTIPLY_ADD(m, j) c##m##_##j = x##m * w##j + c##m##_##j;
+            EACH(MULTIPLY_ADD)
+            w += NR * VL;
+        }
+#define FINISH(m, j) { \
+            int v = panel * NR + j, at = pixel[length + m] + v * VL / BLOCK * descriptor[10] + v * VL % BLOCK; \
+            VEC y = TO_VEC(c##m##_##j); \
+            if (descriptor[7] >= 0) y = y * VECTOR(FLOATS(descriptor[7]) + v * VL); \
+            y = y + VECTOR(FLOATS(descriptor[6]) + v * VL); \
+            if (descriptor[11] >= 0) \
+                y = y + VECTOR(FLOATS(descriptor[11]) + pixel[2 * length + m] + v * VL / BLOCK * descriptor[12] + v * VL % BLOCK); \
+            VECTOR(FLOATS(descriptor[9]) + at) = ACTIVATE(y, 13); \
+        }
+        EACH(FINISH)
+    }
+}
+#undef POINT
+#undef CLEAR
+#undef WEIGHT
+#undef SPLAT
+#undef MULTIPLY_ADD
+#undef FINISH

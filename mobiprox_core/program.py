@@ -1,0 +1,107 @@
+"""OpenCL C source of a plan: core's functions, techniques' functions, one instance per tile and storage, and the wrapping kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from .plan import ROW_INTS, DeviceInfo
+from .tables import KernelSource, Storage
+
+STATIC_FILES = ("elementwise.cl", "pool.cl", "rows.cl", "matmul.cl")
+
+ISA_ATTRIBUTES = {
+    "generic": "",
+    "avx2": '__attribute__((target("avx,avx2,fma")))',
+    "avx512": '__attribute__((target("avx2,fma,avx512f,avx512vl,avx512bw,avx512dq"), min_vector_width(512)))',
+}
+"""What compiles a function for an instruction set, whatever the runtime's own target is (clang-based CPU runtimes)."""
+
+DEFAULT_STORAGE = {
+    "X_TYPE": "float",
+    "LOAD_X(p)": "(*(p))",
+    "LOAD_V(p)": "VECTOR(p)",
+    "W_TYPE": "float",
+    "LOAD_W(p)": "VECTOR(p)",
+    "SCALAR": "float",
+    "ACC": "VEC",
+    "TO_VEC(c)": "(c)",
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Instance:
+    """One instance of a generated function: template file (without .cl), register tile, and storage."""
+
+    template: str
+    pixels: int
+    vectors: int
+    storage: Storage
+
+    @property
+    def name(self) -> str:
+        return f"{self.template}_{self.pixels}x{self.vectors}_{self.storage.name}"
+
+
+@cache
+def kernel_text(name: str) -> str:
+    return (files("mobiprox_core") / "kernels" / name).read_text()
+
+
+def assemble(device: DeviceInfo, used: Iterable[str], instances: Iterable[Instance], sources: Iterable[KernelSource]) -> tuple[str, tuple[str, ...]]:
+    """Source and function names (sorted: the cases of the network kernel) for the functions `used`.
+
+    Functions that nothing uses stay in the text, unwrapped: the compiler drops them.
+    """
+    functions = tuple(sorted(set(used)))
+    parts = [_preamble(device), kernel_text("common.cl"), *(kernel_text(name) for name in STATIC_FILES), kernel_text("tiles.cl")]
+    parts += [f"// from {source.origin}\n{source.text}" for source in sources]
+    parts += [_instantiate(instance) for instance in sorted(set(instances), key=lambda i: i.name)]
+    parts += [_wrap(functions)]
+    if device.kind == "cpu":
+        parts += [_network_kernel(functions)]
+    return "\n".join(parts), functions
+
+
+def _preamble(device: DeviceInfo) -> str:
+    n = device.vector
+    lines = [
+        f"#define VL {n}",
+        f"#define BLOCK {device.block}",
+        f"#define VEC float{n}",
+        f"#define IVEC int{n}",
+        f"#define AS_VEC as_float{n}",
+        f"#define AS_IVEC as_int{n}",
+        f"#define ISA {ISA_ATTRIBUTES[device.isa]}",
+        "#define UNIT static ISA" + (" __attribute__((noinline))" if device.kind == "cpu" else ""),
+        f"#define ROW {ROW_INTS + 2}",
+    ]
+    return "\n".join(lines)
+
+
+def _instantiate(instance: Instance) -> str:
+    macros = DEFAULT_STORAGE | dict(instance.storage.defines)
+    macros |= {"NAME": instance.name, "MR": str(instance.pixels), "NR": str(instance.vectors)}
+    defined = [f"#define {macro} {value}" for macro, value in macros.items()]
+    undone = [f"#undef {macro.partition('(')[0]}" for macro in macros]
+    return "\n".join([*defined, kernel_text(f"{instance.template}.cl"), *undone])
+
+
+def _wrap(functions: Sequence[str]) -> str:
+    """One kernel per function: a work-item is a unit; the row is found by its index."""
+    return "\n".join(
+        f"kernel void run_{name}(global uchar *arena, global const int *rows, int row) {{\n"
+        f"    int unit = get_global_id(0);\n"
+        f"    if (unit < rows[row * ROW + 1]) {name}(arena, rows + row * ROW + 2, unit);\n"
+        f"}}"
+        for name in functions
+    )
+
+
+def _network_kernel(functions: Sequence[str]) -> str:
+    cases = "\n".join(f"        case {i}: {name}(arena, row + 2, unit); break;" for i, name in enumerate(functions))
+    return f"static void dispatch(global uchar *arena, global const int *row, int unit) {{\n    switch (row[0]) {{\n{cases}\n    }}\n}}\n" + kernel_text(
+        "network.cl"
+    )
