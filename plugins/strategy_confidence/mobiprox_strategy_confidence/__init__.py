@@ -1,0 +1,1 @@
+"""The confidence-driven adaptation strategy of Mobiprox."""

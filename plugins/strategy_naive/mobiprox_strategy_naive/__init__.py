@@ -1,0 +1,1 @@
+"""The naive adaptation strategy of Mobiprox."""

@@ -1,0 +1,1 @@
+"""The state-driven adaptation strategy of Mobiprox."""
