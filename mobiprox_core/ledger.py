@@ -1,0 +1,150 @@
+"""What a run leaves behind so that it can be taken up again: a ledger of finished stages, and a journal of single measurements."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from .errors import UsageError
+
+Json = Any
+
+LEDGER = "run.json"
+JOURNAL = "journal.jsonl"
+
+
+def digest(value: Json | bytes) -> str:
+    """SHA-256, in hexadecimal, of bytes or of a JSON value (keys in any order)."""
+    raw = value if isinstance(value, bytes) else json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(raw).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Json) -> None:
+    """Written whole or not at all: an interruption leaves the old file. NaN is refused: it is not JSON."""
+    replacement = path.with_name(path.name + ".part")
+    replacement.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(replacement, path)
+
+
+class Journal:
+    """Measurements by key, one JSON line each, so that an interruption loses at most the one in progress."""
+
+    def __init__(self, path: Path, scope: str) -> None:
+        """scope: digest of all that the measurements depend on; lines of other scopes are left alone."""
+        self._path = path
+        self._scope = scope
+        self._known: dict[str, Json] = {}
+        if path.exists():
+            raw = path.read_bytes()
+            whole = raw[: raw.rfind(b"\n") + 1]
+            if whole != raw:  # the line that was being written when the run was interrupted
+                path.write_bytes(whole)
+            for line in whole.decode("utf-8", "replace").splitlines():
+                try:
+                    entry = json.loads(line)
+                    self._known[entry["key"]] = entry["value"]
+                except (ValueError, KeyError, TypeError):
+                    continue  # a damaged line is a measurement lost, no more
+
+    def key(self, *what: str | int | Sequence[str]) -> str:
+        return digest([self._scope, *what])
+
+    def has(self, *what: str | int | Sequence[str]) -> bool:
+        return self.key(*what) in self._known
+
+    def once(self, *what: str | int | Sequence[str], measure: Callable[[], Json]) -> Json:
+        """The value noted under `what`; where there is none, the measured one, noted before it is returned."""
+        key = self.key(*what)
+        if key not in self._known:
+            value = measure()
+            line = json.dumps({"key": key, "what": what, "value": value}, allow_nan=False)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+            self._known[key] = value
+        return self._known[key]
+
+
+class Ledger:
+    """The stages of one run in one folder: what each depended on, how long it took, the files it left."""
+
+    def __init__(self, folder: Path, *, resume: bool, say: Callable[[str], None] = lambda text: None) -> None:
+        """Without `resume` the run starts afresh and overwrites its own files, never others.
+
+        Raises UsageError where the folder cannot be written.
+        """
+        self.folder = folder
+        self._say = say
+        self._stages: dict[str, dict[str, Json]] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if resume:
+                self._stages = _read_ledger(folder / LEDGER)
+            else:
+                (folder / JOURNAL).unlink(missing_ok=True)
+                write_json(folder / LEDGER, {"schema": 1, "stages": {}})
+        except OSError as error:
+            raise UsageError(f"cannot write there: {error.strerror}", where=str(folder), mend="choose another folder with --out") from error
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """How long each finished stage took, whenever it ran."""
+        return MappingProxyType({name: float(entry["seconds"]) for name, entry in self._stages.items()})
+
+    def stage(self, name: str, inputs: Mapping[str, Json], files: Sequence[str], work: Callable[[Journal], None]) -> None:
+        """Do `work`, which leaves `files`, unless the same work on the same inputs has left the same files before.
+
+        inputs: all that the result depends on, under names that a person understands.
+        """
+        wanted = {key: value if isinstance(value, str) else digest(value) for key, value in inputs.items()}
+        if self._is_done(name, wanted, files):
+            self._say(f"{name}: done before")
+            return
+        journal = Journal(self.folder / JOURNAL, digest([name, wanted]))
+        started = time.perf_counter()
+        work(journal)
+        self._stages[name] = {
+            "inputs": wanted,
+            "files": {file: digest_file(self.folder / file) for file in files},
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+        write_json(self.folder / LEDGER, {"schema": 1, "stages": self._stages})
+
+    def _is_done(self, name: str, wanted: Mapping[str, str], files: Sequence[str]) -> bool:
+        entry = self._stages.get(name)
+        if entry is None:
+            return False
+        before = entry["inputs"]
+        changed = [key for key in (*wanted, *(k for k in before if k not in wanted)) if before.get(key) != wanted.get(key)]
+        if changed:
+            self._say(f"{name}: done again, because of what changed: {', '.join(changed)}")
+            return False
+        for file in files:
+            path = self.folder / file
+            if not path.is_file() or digest_file(path) != entry["files"].get(file):
+                self._say(f"{name}: done again, because {file} is missing or was changed")
+                return False
+        return True
+
+
+def _read_ledger(path: Path) -> dict[str, dict[str, Json]]:
+    """The stages noted in a ledger; none where there is no ledger, or one that cannot be read."""
+    try:
+        stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
+        return {
+            str(name): entry
+            for name, entry in stages.items()
+            if isinstance(entry["inputs"], dict) and isinstance(entry["files"], dict) and isinstance(entry["seconds"], int | float)
+        }
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
