@@ -6,9 +6,9 @@ are the special case of one pixel per row of the input, with filter elements 0..
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,15 +20,18 @@ class Storage:
     """How inputs and weights of one operator are stored while it computes.
 
     name: "float32", or what a technique brings; kernels are instantiated once per storage.
-    bytes: of one element. defines: preprocessor macros for the kernels, see `kernels/convolution.cl` for the list.
-    pack: turns float32 weights into the stored form. convert: name of the function that copies the operator's input into
+    input_bytes, weight_bytes: of one stored element (a storage may narrow weights only). defines: preprocessor macros for the
+    kernels, listed in `kernels/README.md`. pack: turns float32 weights into the stored form, an array of the same shape whose
+    items have `weight_bytes`; None stores them as they are. convert: name of the function that copies the operator's input into
     the arena's scratch in the stored form; None where the input is read as it lies.
     finish: name of the function that runs over the finished output in place, or None.
     """
 
     name: str = "float32"
-    bytes: int = 4
+    input_bytes: int = 4
+    weight_bytes: int = 4
     defines: tuple[tuple[str, str], ...] = ()
+    pack: Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]] | None = None
     convert: str | None = None
     finish: str | None = None
 
