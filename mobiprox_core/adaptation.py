@@ -241,7 +241,8 @@ class Replay:
     """A strategy's walk over a trace of N samples, and what keeping one level would have given.
 
     level, label, confidence: [N], which level ran and what it predicted, confidence calibrated. exact_label: [N], level 0's predictions.
-    correct: bool[N], against the labels, or against exact_label where there are none. notes: what the trace says of each sample.
+    correct, exact_correct: bool[N], this walk's and level 0's predictions against the labels, or against exact_label where there are
+    none. notes: what the trace says of each sample.
     accuracy: share of correct predictions, None without labels; agreement: share equal to level 0's.
     relative_cost: mean of the levels' relative costs over the trace; switches: how often the level changed.
     best_static: the most accurate single level that costs no more than the walk did.
@@ -252,6 +253,7 @@ class Replay:
     confidence: npt.NDArray[np.float64]
     exact_label: npt.NDArray[np.int64]
     correct: npt.NDArray[np.bool_]
+    exact_correct: npt.NDArray[np.bool_]
     accuracy: float | None
     agreement: float
     relative_cost: float
@@ -288,6 +290,7 @@ class Replay:
                 "confidence": [round(c, 4) for c in self.confidence.tolist()],
                 "exact_label": self.exact_label.tolist(),
                 "correct": self.correct.tolist(),
+                "exact_correct": self.exact_correct.tolist(),
                 "notes": list(self.notes),
             },
         }
@@ -339,6 +342,7 @@ def replay(
         confidence=all_confidences[walked, samples],
         exact_label=exact_label,
         correct=label == truth,
+        exact_correct=exact_label == truth,
         accuracy=None if labels is None else float((label == labels).mean()),
         agreement=float((label == exact_label).mean()),
         relative_cost=relative_cost,

@@ -267,6 +267,7 @@ def test_the_first_sample_runs_exactly_and_every_other_at_the_level_chosen_befor
     assert done.label.tolist() == [0, 0, 0, 2]
     assert done.exact_label.tolist() == [0, 1, 2, 0]
     assert done.correct.tolist() == [True, True, False, True]
+    assert done.exact_correct.tolist() == [True, False, True, False]
     assert (done.accuracy, done.agreement) == (0.75, 0.25)
     assert done.relative_cost == pytest.approx((1 + 0.2 + 0.5 + 0.2) / 4)
     assert (done.mean_level, done.switches, done.steps) == (1.25, 3, 4)
