@@ -1,0 +1,1 @@
+"""Half precision: inputs, weights and outputs of an operator rounded to IEEE half."""

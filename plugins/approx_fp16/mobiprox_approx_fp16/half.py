@@ -1,0 +1,104 @@
+"""The technique: where half precision applies, what it means, and the storage it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mobiprox_core.configuration import KnobSetting, Setting
+from mobiprox_core.errors import InfeasibleSetting
+from mobiprox_core.graph import Graph, Operator
+from mobiprox_core.interfaces import Approximation, OperatorBuilder, Options, Statistics
+from mobiprox_core.plan import DeviceInfo
+from mobiprox_core.tables import KernelSource, Tables
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+NAME = "fp16"
+OPERATORS = ("conv", "dense")
+FUNCTIONS = ("half_convert", "half_finish", "half_round")
+
+
+class Half:
+    """Inputs, weights and finished outputs of an operator rounded to IEEE half; sums in float32, the bias float32.
+
+    A device with half arithmetic (cl_khr_fp16) may multiply and add in half, within `tolerance`. On any other this is correctly
+    rounded storage and nothing more: weights take half the memory, arithmetic is as dear as before.
+    """
+
+    name = NAME
+    summary = "Half precision: rounded storage everywhere, half arithmetic where the device has it"
+    options: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {
+            "operators": {
+                "type": "array",
+                "items": {"enum": list(OPERATORS)},
+                "minItems": 1,
+                "uniqueItems": True,
+                "default": list(OPERATORS),
+                "description": "kinds of operators that may run in half precision",
+            }
+        },
+        "required": [],
+    }
+    knobs: Mapping[str, str] = {}
+    tolerance = 1e-2
+
+    def settings(self, operator: Operator, graph: Graph, options: Options) -> Iterable[KnobSetting]:
+        return (KnobSetting.of(NAME),) if operator.kind in options.get("operators", OPERATORS) else ()
+
+    def slot(self, setting: KnobSetting) -> str:
+        return "precision"
+
+    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph) -> Approximation:
+        """Rounds what is read, the weights, and what is written (after residual and activation)."""
+        from .reference import round_to_half
+
+        _require_arithmetic(setting, operator)
+        return Approximation(input=round_to_half, weight=round_to_half, finish=round_to_half)
+
+    def prepare(self, setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Mapping[str, npt.NDArray[Any]]:
+        return {}
+
+    def edit(
+        self, setting: KnobSetting, operator: Operator, tables: Tables, device: DeviceInfo, fitted: Mapping[str, npt.NDArray[Any]]
+    ) -> Tables:
+        from .storage import ARITHMETIC, STORAGE
+
+        _require_arithmetic(setting, operator)
+        return replace(tables, storage=ARITHMETIC if device.fp16 else STORAGE)
+
+    def kernels(self, device: DeviceInfo) -> Sequence[KernelSource]:
+        from importlib.resources import files
+
+        source = files(__package__) / "kernels" / "half.cl"
+        return (KernelSource(str(source), source.read_text(encoding="utf-8"), FUNCTIONS),)
+
+    def lower(self, setting: KnobSetting, operator: Operator, builder: OperatorBuilder) -> bool:
+        return False
+
+    def couplings(self, graph: Graph) -> Iterable[tuple[str, ...]]:
+        return ()
+
+    def exchange_ids(self) -> Mapping[int, Setting]:
+        """HPVM's ids: 12 alone, 151-168 with perforation, 261-269 with filter sampling, in the order of 121-138 and 231-239."""
+        half = Setting.of(NAME)
+        perforations = [
+            Setting.of("perforation", axis=axis, stride=stride, offset=offset)
+            for stride in (2, 3, 4)
+            for axis in ("columns", "rows")
+            for offset in range(stride)
+        ]
+        samplings = [Setting.of("filter_sampling", stride=stride, offset=offset) for stride in (2, 3, 4) for offset in range(stride)]
+        ids = {12: half}
+        ids |= {151 + i: setting + half for i, setting in enumerate(perforations)}
+        ids |= {261 + i: setting + half for i, setting in enumerate(samplings)}
+        return ids
+
+
+def _require_arithmetic(setting: KnobSetting, operator: Operator) -> None:
+    if operator.kind not in OPERATORS:
+        raise InfeasibleSetting(f"'{setting}' on a {operator.kind} operator: only {' and '.join(OPERATORS)} have it", where=operator.name)

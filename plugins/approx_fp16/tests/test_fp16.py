@@ -1,0 +1,110 @@
+"""Half precision: its rounding on the device is IEEE's, bit for bit."""
+
+from __future__ import annotations
+
+import jsonschema
+import numpy as np
+import pytest
+from mobiprox_approx_fp16.half import Half
+from mobiprox_approx_fp16.reference import round_to_half
+from mobiprox_core.plan import DeviceInfo
+from mobiprox_core.program import assemble
+from mobiprox_core.testing import TechniqueContract, graphs
+
+DEVICE = DeviceInfo(name="test", driver="", runtime="")
+
+WRAPPERS = """
+kernel void narrow(global const float *x, global ushort *y) { y[get_global_id(0)] = half_from_float(x[get_global_id(0)]); }
+kernel void widen(global const ushort *x, global float *y) { y[get_global_id(0)] = float_from_half(x[get_global_id(0)]); }
+kernel void widen_vector(global const ushort *x, global float *y) {
+    VECTOR(y + VL * get_global_id(0)) = vector_from_half(x + VL * get_global_id(0));
+}
+kernel void round_vector(global const float *x, global float *y) {
+    VECTOR(y + VL * get_global_id(0)) = rounded_to_half(VECTOR(x + VL * get_global_id(0)));
+}
+"""
+
+
+class TestHalfContract(TechniqueContract):
+    @pytest.fixture
+    def technique(self) -> Half:
+        return Half()
+
+
+@pytest.fixture(scope="module")
+def run():  # noqa: ANN201
+    """run(kernel, x, dtype of the result, items per work-item) on the first OpenCL device."""
+    cl = pytest.importorskip("pyopencl")
+    try:
+        device = next(d for p in cl.get_platforms() for d in p.get_devices())
+    except (StopIteration, cl.Error):
+        pytest.skip("no OpenCL device: pip install 'pyopencl[pocl]'")
+    context = cl.Context([device])
+    queue = cl.CommandQueue(context)
+    source, _ = assemble(DEVICE, (), (), Half().kernels(DEVICE))
+    program = cl.Program(context, source + WRAPPERS).build()
+
+    def run(kernel: str, x: np.ndarray, dtype: type, width: int = 1) -> np.ndarray:
+        out = np.empty(len(x), dtype)
+        flags = cl.mem_flags
+        source = cl.Buffer(context, flags.READ_ONLY | flags.COPY_HOST_PTR, hostbuf=x)
+        target = cl.Buffer(context, flags.WRITE_ONLY, out.nbytes)
+        cl.Kernel(program, kernel)(queue, (len(x) // width,), None, source, target)
+        cl.enqueue_copy(queue, out, target)
+        return out
+
+    return run
+
+
+def samples() -> np.ndarray:
+    """A million floats of every magnitude, then every half, its neighbours among the floats and all midpoints between halves."""
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 1 << 32, 1 << 20, np.uint32).view(np.float32)
+    near = (rng.normal(size=1 << 18) * 10.0 ** rng.uniform(-9, 6, 1 << 18)).astype(np.float32)
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    finite = np.sort(halves[np.isfinite(halves)])
+    midpoints = ((finite[1:].astype(np.float64) + finite[:-1]) / 2).astype(np.float32)
+    special = np.array([65519.996, 65520, 65536, np.inf, -np.inf, np.nan, 0.0, -0.0, 2.0**-25, 2.0**-24, 1e-45], np.float32)
+    groups = [special]
+    for values in (halves, midpoints):
+        groups += [values, np.nextafter(values, np.float32(np.inf)), np.nextafter(values, np.float32(-np.inf))]
+    x = np.concatenate([bits, near, *groups])
+    return np.pad(x, (0, -len(x) % 16))
+
+
+@pytest.mark.opencl
+def test_every_half_is_widened_exactly(run) -> None:  # noqa: ANN001
+    halves = np.arange(1 << 16, dtype=np.uint16)
+    expected = halves.view(np.float16).astype(np.float32)
+    for got in (run("widen", halves, np.float32), run("widen_vector", halves, np.float32, DEVICE.vector)):
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+        finite = ~np.isnan(expected)
+        np.testing.assert_array_equal(got[finite].view(np.uint32), expected[finite].view(np.uint32))
+
+
+@pytest.mark.opencl
+def test_floats_of_every_magnitude_are_rounded_to_nearest_even(run) -> None:  # noqa: ANN001
+    x = samples()
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = x.astype(np.float16)
+    numbers = ~np.isnan(expected)
+    narrowed = run("narrow", x, np.uint16)
+    assert np.isnan(narrowed.view(np.float16)[~numbers]).all()
+    np.testing.assert_array_equal(narrowed[numbers], expected.view(np.uint16)[numbers])
+    rounded = run("round_vector", x, np.float32, DEVICE.vector)
+    assert np.isnan(rounded[~numbers]).all()
+    np.testing.assert_array_equal(rounded[numbers].view(np.uint32), expected.astype(np.float32)[numbers].view(np.uint32))
+
+
+def test_the_reference_rounds_to_eleven_bits_and_keeps_subnormals() -> None:
+    x = np.array([1 + 2**-11, 1 + 3 * 2**-11, 2.0**-24, 2.0**-25, 65519, 65520, -0.0], np.float32)
+    np.testing.assert_array_equal(round_to_half(x), np.array([1, 1 + 2**-9, 2.0**-24, 0, 65504, np.inf, -0.0], np.float32))
+
+
+def test_convolutions_and_dense_layers_have_one_setting_unless_left_out() -> None:
+    for graph in (graphs.convolution(), graphs.dense()):
+        assert [str(s) for s in Half().settings(graph.operators[0], graph, {})] == ["fp16"]
+    options = {"operators": ["dense"]}
+    jsonschema.validate(options, dict(Half.options))
+    graph = graphs.convolution()
+    assert not list(Half().settings(graph.operators[0], graph, options))

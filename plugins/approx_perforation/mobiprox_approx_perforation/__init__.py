@@ -1,0 +1,1 @@
+"""Perforation: output rows or columns of a convolution are skipped, then interpolated."""

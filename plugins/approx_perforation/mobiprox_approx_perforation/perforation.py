@@ -1,0 +1,142 @@
+"""The technique: which settings there are, what they mean, and how they edit a convolution's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mobiprox_core.configuration import KnobSetting, Setting
+from mobiprox_core.errors import InfeasibleSetting
+from mobiprox_core.graph import Graph, Operator
+from mobiprox_core.interfaces import Approximation, OperatorBuilder, Options, Statistics
+from mobiprox_core.plan import DeviceInfo
+from mobiprox_core.tables import Fill, KernelSource, Tables
+
+from .knobs import AXES, NAME, STRIDES, offered, output_size, skipped
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+FILL = "perforation_fill"
+
+
+class Perforation:
+    """Computes only some output rows or columns of a convolution and interpolates the others.
+
+    Interpolation is linear and works on rows and columns separately, so both may meet on one operator: columns are filled first,
+    on the computed rows only, then rows.
+    """
+
+    name = NAME
+    summary = "Skip output rows or columns of convolutions and interpolate them"
+    options: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {
+            "strides": {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 2},
+                "minItems": 1,
+                "uniqueItems": True,
+                "default": list(STRIDES),
+                "description": "one line in `stride` is skipped",
+            },
+            "axes": {
+                "type": "array",
+                "items": {"enum": list(AXES)},
+                "minItems": 1,
+                "uniqueItems": True,
+                "default": list(AXES),
+                "description": "what is skipped",
+            },
+        },
+        "required": [],
+    }
+    knobs: Mapping[str, str] = {
+        "axis": "rows or columns of the output",
+        "stride": "one line in `stride` is skipped",
+        "offset": "the first line skipped, below `stride`",
+    }
+    tolerance = 1e-4
+
+    def settings(self, operator: Operator, graph: Graph, options: Options) -> Iterable[KnobSetting]:
+        """Every axis, stride and offset that skips something; only convolutions (grouped and depthwise too) have lines to skip."""
+        if operator.kind != "conv":
+            return ()
+        return tuple(offered(output_size(operator, graph), options.get("axes", AXES), options.get("strides", STRIDES)))
+
+    def slot(self, setting: KnobSetting) -> str:
+        return _knobs(setting)[0]
+
+    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph) -> Approximation:
+        """Perforates the result before residual and activation."""
+        from .reference import perforate_columns, perforate_rows
+
+        axis, stride, offset = _knobs(setting)
+        _require_convolution(setting, operator)
+        perforate = perforate_rows if axis == "rows" else perforate_columns
+        return Approximation(output=lambda y: perforate(y, stride, offset))
+
+    def prepare(self, setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Mapping[str, npt.NDArray[Any]]:
+        return {}
+
+    def edit(
+        self, setting: KnobSetting, operator: Operator, tables: Tables, device: DeviceInfo, fitted: Mapping[str, npt.NDArray[Any]]
+    ) -> Tables:
+        """Takes the skipped lines out of the table and appends the fill that interpolates them."""
+        import numpy as np
+
+        axis, stride, offset = _knobs(setting)
+        _require_convolution(setting, operator)
+        lines = tables.rows if axis == "rows" else tables.columns  # all of them: slot() admits one perforation per axis
+        kept = np.ones(len(lines), bool)
+        kept[list(skipped(len(lines), stride, offset))] = False
+        if kept.all():
+            return tables
+        fill = Fill(FILL, "rows" if axis == "rows" else "columns", kept)
+        # Columns before rows: a column's fill reads only computed rows, a row's fill reads whole rows.
+        fills = (*tables.fills, fill) if axis == "rows" else (fill, *tables.fills)
+        if axis == "rows":
+            return replace(tables, rows=lines[kept], fills=fills)
+        return replace(tables, columns=lines[kept], fills=fills)
+
+    def kernels(self, device: DeviceInfo) -> Sequence[KernelSource]:
+        from importlib.resources import files
+
+        source = files(__package__) / "kernels" / "fill.cl"
+        return (KernelSource(str(source), source.read_text(encoding="utf-8"), (FILL,)),)
+
+    def lower(self, setting: KnobSetting, operator: Operator, builder: OperatorBuilder) -> bool:
+        return False
+
+    def couplings(self, graph: Graph) -> Iterable[tuple[str, ...]]:
+        return ()
+
+    def exchange_ids(self) -> Mapping[int, Setting]:
+        """HPVM's ids 121-138: by stride, columns before rows, by offset."""
+        order = [(axis, stride, offset) for stride in (2, 3, 4) for axis in ("columns", "rows") for offset in range(stride)]
+        return {121 + i: Setting.of(NAME, axis=axis, stride=stride, offset=offset) for i, (axis, stride, offset) in enumerate(order)}
+
+
+def _knobs(setting: KnobSetting) -> tuple[str, int, int]:
+    """axis, stride, offset; raises InfeasibleSetting for what is no perforation."""
+    knobs = dict(setting.params)
+    axis, stride, offset = knobs.get("axis"), knobs.get("stride"), knobs.get("offset")
+    if (
+        set(knobs) == {"axis", "stride", "offset"}
+        and axis in AXES
+        and isinstance(stride, int)
+        and isinstance(offset, int)
+        and 0 <= offset < stride
+        and stride >= 2
+    ):
+        return str(axis), stride, offset
+    raise InfeasibleSetting(
+        f"'{setting}' is not a perforation",
+        mend=f"write it like '{NAME}(axis=rows, offset=0, stride=2)'; axis rows or columns, stride at least 2, 0 <= offset < stride",
+    )
+
+
+def _require_convolution(setting: KnobSetting, operator: Operator) -> None:
+    if operator.kind != "conv":
+        raise InfeasibleSetting(f"'{setting}' on a {operator.kind} operator: only convolutions have rows and columns", where=operator.name)
