@@ -1,0 +1,364 @@
+"""The schema of the experiment file, assembled from core and the installed plugins, and its faults in plain words."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from .document import KeyPath
+from .errors import PluginError
+from .interfaces import Offer
+from .plugins import KINDS, Registry, did_you_mean
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+    from jsonschema.protocols import Validator
+
+SCHEMA_NUMBER = 1
+"""What the key `mobiprox` of an experiment file must say."""
+
+DEFAULT_MAX_LOSS_PP = 5.0
+DEFAULT_LEVELS = 10
+
+Schema = dict[str, Any]
+
+_KIND = "x-mobiprox-kind"
+"""Annotation of a schema whose failure means: no plugin of this kind has that name."""
+
+
+RESERVED: Mapping[str, frozenset[str]] = {
+    "frontend": frozenset({"frontend"}),
+    "dataset": frozenset({"dataset", "split"}),
+    "heuristic": frozenset({"heuristic", "max_loss_pp", "levels", "include", "exclude"}),
+}
+"""Keys that stand beside a plugin's own options."""
+
+
+def experiment_schema(registry: Registry) -> Schema:
+    """JSON Schema (2020-12) of an experiment file with these plugins."""
+    patterns = {"type": "array", "items": {"type": "string", "minLength": 1}}
+    search = {
+        "max_loss_pp": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": 100,
+            "default": DEFAULT_MAX_LOSS_PP,
+            "description": "accuracy that may be lost, in percentage points",
+        },
+        "levels": {
+            "type": "integer",
+            "minimum": 1,
+            "default": DEFAULT_LEVELS,
+            "description": "how many levels to ship, the exact one included",
+        },
+        "include": {**patterns, "description": "approximate only operators whose names match one of these patterns, such as 'conv*'"},
+        "exclude": {**patterns, "description": "leave operators exact whose names match one of these patterns"},
+    }
+    data = {"$ref": "#/$defs/data"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Mobiprox experiment",
+        "type": "object",
+        "properties": {
+            "mobiprox": {"const": SCHEMA_NUMBER, "description": "schema number of this file"},
+            "model": _inline("frontend", "frontend", {}, [], registry),
+            "data": {
+                "type": "object",
+                "properties": {
+                    "tune": {**data, "description": "labelled data that the search may look at"},
+                    "test": {**data, "description": "labelled data that the search never sees"},
+                    "calibrate": {**data, "description": "unlabelled data for calibration; the tuning data if left out"},
+                },
+                "required": ["tune", "test"],
+                "additionalProperties": False,
+                "description": "where tuning and test data come from",
+            },
+            "techniques": {
+                "type": "array",
+                "items": _named("technique", registry),
+                "minItems": 1,
+                "description": "the approximations to choose from",
+            },
+            "search": _inline("heuristic", "heuristic", search, [], registry),
+            "backend": _named("backend", registry),
+            "strategy": _named("strategy", registry),
+            "trace": {**data, "description": "a stream that is replayed with the strategy"},
+            "energy": _named("meter", registry),
+            "seed": {"type": "integer", "minimum": 0, "default": 0, "description": "of everything random"},
+        },
+        "required": ["mobiprox", "model", "data", "techniques", "search", "backend"],
+        "additionalProperties": False,
+        "$defs": {"data": _data(registry)},
+    }
+
+
+def choice_schema(kind: str, registry: Registry) -> Schema:
+    """Schema of ``NAME`` or ``{NAME: options}`` alone; of ``{dataset: NAME, split: NAME, ...}`` for data sets."""
+    return _data(registry) if kind == "dataset" else _named(kind, registry)
+
+
+def _data(registry: Registry) -> Schema:
+    return _inline("dataset", "dataset", {"split": {"type": "string", "minLength": 1}}, ["split"], registry)
+
+
+def _options(kind: str, name: str, registry: Registry) -> Schema:
+    """A plugin's own schema, closed. Raises PluginError where it is none, or has a key that core has."""
+    from jsonschema import Draft202012Validator, SchemaError
+
+    offer: Offer = registry.get(kind, name)
+    options = {"properties": {}, **offer.options, "type": "object", "additionalProperties": False}
+    try:
+        Draft202012Validator.check_schema(options)
+    except SchemaError as error:
+        plugin = registry.provider(kind, name)
+        raise plugin.fault(f"offers the {kind} '{name}' with options that are no JSON Schema: {error.message}") from error
+    if taken := sorted(options["properties"].keys() & RESERVED.get(kind, frozenset())):
+        raise registry.provider(kind, name).fault(f"offers the {kind} '{name}' with an option of a reserved name: {', '.join(taken)}")
+    return options
+
+
+def _all_options(kind: str, registry: Registry) -> dict[str, Schema]:
+    """Name -> options of every offer of a kind; one whose options are broken is left out, and said to be so where it is used."""
+    found = {}
+    for name in registry.names(kind):
+        with suppress(PluginError):
+            found[name] = _options(kind, name, registry)
+    return found
+
+
+def _name_schema(kind: str, names: Iterable[str]) -> Schema:
+    return {"type": "string", "enum": list(names), _KIND: kind}
+
+
+def _inline(key: str, kind: str, common: Schema, required: Sequence[str], registry: Registry) -> Schema:
+    """``{key: NAME, ...}`` with the options of the named plugin beside it."""
+    offered = _all_options(kind, registry)
+    branches = []
+    for name, options in offered.items():
+        splits = registry.get("dataset", name).splits if kind == "dataset" else ()
+        own = {"split": {"enum": list(splits)}} if splits else {}
+        branch = {
+            **options,
+            "properties": {key: {}, **common, **own, **options["properties"]},
+            "required": [*required, *options.get("required", ())],
+        }
+        branches.append({"if": {"type": "object", "properties": {key: {"const": name}}, "required": [key]}, "then": branch})
+    return {
+        "type": "object",
+        "properties": {key: _name_schema(kind, offered)},
+        "required": [key],
+        "allOf": branches,
+        "description": f"{{{', '.join(f'{k}: NAME' for k in (key, *required))}, and the options of the {kind}}}",
+    }
+
+
+def _named(kind: str, registry: Registry) -> Schema:
+    """``NAME`` or ``{NAME: options}``."""
+    options = _all_options(kind, registry)
+    bare = [name for name, schema in options.items() if not schema.get("required")]
+    loose = {name: {**schema, "type": ["object", "null"]} if name in bare else schema for name, schema in options.items()}
+    return {
+        "type": ["string", "object"],
+        "if": {"type": "string"},
+        "then": _name_schema(kind, bare),
+        "else": {
+            "minProperties": 1,
+            "maxProperties": 1,
+            "if": {"maxProperties": 1},
+            "then": {"properties": loose, "additionalProperties": False, _KIND: kind},
+        },
+        "description": f"a {kind}, as NAME or as NAME: {{options}}",
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------------ faults in words
+
+
+def faults(value: Any, schema: Schema, registry: Registry) -> Iterator[tuple[KeyPath, str, str]]:
+    """(key path, what, mend) of everything that is wrong with a value."""
+    for error in _validator(schema).iter_errors(value):
+        yield from _explain(error, registry)
+
+
+def _validator(schema: Schema) -> Validator:
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    def whole(_: object, value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    strict = extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", whole)
+    )
+    checked: Validator = strict(schema)
+    return checked
+
+
+def _explain(error: ValidationError, registry: Registry) -> Iterator[tuple[KeyPath, str, str]]:
+    path: KeyPath = tuple(error.absolute_path)
+    schema: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
+    keyword = str(error.validator)
+    value: Any = error.instance
+    bound: Any = error.validator_value
+    if keyword == "additionalProperties" and isinstance(value, Mapping):
+        known = schema.get("properties", {})
+        for extra in value:
+            if extra in known:
+                continue
+            if _KIND in schema:
+                yield (*path, extra), *_unknown(schema[_KIND], extra, registry)
+            else:
+                likely = did_you_mean(extra, known)
+                yield (*path, extra), f"unknown key '{extra}'", f"did you mean '{likely}'?" if likely else _keys(known)
+    elif keyword == "enum" and _KIND in schema:
+        if isinstance(value, str):
+            yield path, *_unknown(schema[_KIND], value, registry)
+    elif keyword == "required" and isinstance(value, Mapping):
+        # jsonschema gives one error per missing key and names it only in the message
+        key = next(key for key in bound if key not in value and error.message.startswith(repr(key)))
+        yield path, f"'{key}' is missing", _add(key, schema.get("properties", {}).get(key, {}))
+    elif keyword == "const" and path == ("mobiprox",):
+        newer = isinstance(value, int) and value > bound
+        mend = "upgrade: pip install --upgrade mobiprox" if newer else f"write 'mobiprox: {bound}'"
+        yield path, f"expected schema number {bound}, got {_got(value)}", mend
+    elif keyword in ("anyOf", "oneOf") and all("required" in branch for branch in bound) and isinstance(value, Mapping):
+        ways = " or ".join(" with ".join(f"'{key}'" for key in branch["required"]) for branch in bound)
+        yield (
+            path,
+            f"expected exactly one of {ways}" if keyword == "oneOf" else f"expected {ways}",
+            "see 'mobiprox plugins info' for what they mean",
+        )
+    else:
+        what = _WORDS.get(keyword, lambda _bound, _value: error.message)(bound, value)
+        if keyword in ("type", "enum", "const", "anyOf", "oneOf"):
+            what = f"expected {_describe(schema)}, got {_got(value)}"
+        yield path, what, _mend(path, schema, value)
+
+
+def _unknown(kind: str, name: str, registry: Registry) -> tuple[str, str]:
+    """Why a name of a kind is not among those in the schema: what, mend."""
+    try:
+        needed = _options(kind, name, registry).get("required", ())
+    except PluginError as error:
+        return error.what, error.mend or ""
+    example = ", ".join(f"{key}: ..." for key in needed)
+    return f"the {kind} '{name}' needs options: {', '.join(needed)}", f"write '{name}: {{{example}}}'"
+
+
+_WORDS: Mapping[str, Callable[[Any, Any], str]] = {
+    "minimum": lambda bound, value: f"expected at least {bound}, got {value}",
+    "maximum": lambda bound, value: f"expected at most {bound}, got {value}",
+    "exclusiveMinimum": lambda bound, value: f"expected more than {bound}, got {value}",
+    "exclusiveMaximum": lambda bound, value: f"expected less than {bound}, got {value}",
+    "multipleOf": lambda bound, value: f"expected a multiple of {bound}, got {value}",
+    "minItems": lambda bound, value: f"expected at least {bound} in the list, got {len(value)}",
+    "maxItems": lambda bound, value: f"expected at most {bound} in the list, got {len(value)}",
+    "uniqueItems": lambda _, value: "the list has an item twice",
+    "minLength": lambda bound, value: (
+        "expected some text, got none" if bound == 1 else f"expected at least {bound} characters, got {len(value)}"
+    ),
+    "maxLength": lambda bound, value: f"expected at most {bound} characters, got {len(value)}",
+    "pattern": lambda bound, value: f"{_got(value)} does not have the form {bound}",
+    "minProperties": lambda bound, value: "expected a name, got an empty mapping",
+    "maxProperties": lambda bound, value: f"expected one name, got {', '.join(map(repr, value))}",
+}
+
+_TYPES = {
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping (key: value)",
+    "null": "nothing",
+}
+
+
+def _describe(schema: Mapping[str, Any]) -> str:
+    """What a schema asks for, in words."""
+    if "const" in schema:
+        return _got(schema["const"])
+    if "enum" in schema:
+        return ("one of " if len(schema["enum"]) > 1 else "") + ", ".join(map(_got, schema["enum"]))
+    for keyword in ("anyOf", "oneOf"):
+        if keyword in schema:
+            return " or ".join(dict.fromkeys(_describe(branch) for branch in schema[keyword]))
+    types = schema.get("type", [])
+    if types == ["string", "object"] and "if" in schema:
+        return "a name, or a name with options"
+    words = " or ".join(_TYPES[t] for t in ([types] if isinstance(types, str) else types))
+    if types == "array" and isinstance(items := schema.get("items"), Mapping) and "enum" in items:
+        words += f" of {', '.join(map(_got, items['enum']))}"
+    return words or "something else"
+
+
+def _got(value: Any) -> str:
+    """A value as the user would recognise it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, str):
+        return f"'{value if len(value) <= 40 else value[:37] + '...'}'"
+    return json.dumps(value)
+
+
+def _mend(path: KeyPath, schema: Mapping[str, Any], value: Any) -> str:
+    """How to write it instead."""
+    key = next((str(k) for k in reversed(path) if isinstance(k, str)), "")
+    types = schema.get("type", [])
+    wanted = {types} if isinstance(types, str) else set(types)
+    if isinstance(value, str) and wanted & {"number", "integer"}:
+        if re.fullmatch(r"[-+]?\d+(\.\d*)?", value.strip()):
+            return f"write it without quotes: {value.strip()}"
+        if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value.strip()):
+            return f"YAML takes {value.strip()} as text; write {float(value)!r}"
+    if isinstance(value, str) and "enum" in schema and (likely := did_you_mean(value, [v for v in schema["enum"] if isinstance(v, str)])):
+        return f"did you mean '{likely}'?"
+    if isinstance(value, bool) and ("string" in wanted or "enum" in schema):
+        return "YAML takes yes, no, on and off as true or false; put it in quotes"
+    if isinstance(value, int | float) and wanted == {"string"}:
+        return f"put it in quotes: '{value}'"
+    if wanted == {"array"} and isinstance(value, str | int | float):
+        return f"put it in brackets: [{value}]"
+    if isinstance(value, Mapping) and len(value) > 1 and "maxProperties" in schema:
+        return "options belong below the name, indented further"
+    if "default" in schema:
+        return f"for example '{key}: {json.dumps(schema['default'])}'"
+    if "description" in schema:
+        return f"{key}: {schema['description']}" if key else str(schema["description"])
+    return "correct the value; 'mobiprox schema' has the whole format"
+
+
+def _add(key: str, schema: Mapping[str, Any]) -> str:
+    if _KIND in schema:
+        kind = KINDS[schema[_KIND]]
+        return f"add '{key}: NAME'; installed {kind.plural}: {', '.join(schema['enum']) or 'none'}"
+    if "const" in schema:
+        return f"add '{key}: {json.dumps(schema['const'])}'"
+    if "enum" in schema:
+        return f"add '{key}: {schema['enum'][0]}'" + (f" (or {', '.join(map(str, schema['enum'][1:]))})" if schema["enum"][1:] else "")
+    return f"add '{key}: ...'" + (f", {schema['description']}" if "description" in schema else "")
+
+
+def _keys(known: Mapping[str, Any]) -> str:
+    return f"known keys: {', '.join(known)}" if known else "it takes no options"
+
+
+def paths(value: Any, schema: Mapping[str, Any], at: KeyPath = ()) -> Iterator[KeyPath]:
+    """Where in a valid value the strings stand that a plugin's schema declares as ``"format": "path"``."""
+    if isinstance(value, str) and schema.get("format") == "path":
+        yield at
+    for branch in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        yield from paths(value, branch, at)
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from paths(item, schema.get("properties", {}).get(key, {}), (*at, key))
+    elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        for index, item in enumerate(value):
+            yield from paths(item, schema["items"], (*at, index))
