@@ -40,12 +40,15 @@ class OperatingPoint:
 
     qos_loss_pp: percentage points below the exact baseline on the tuning data; positive is worse.
     latency_ms: median of one inference at batch 1. energy_mj: mean of one inference, None without a meter.
+    qos_loss_ci_pp, latency_ci_ms: 95 % confidence half-widths.
     """
 
     configuration: Configuration
     qos_loss_pp: float
     latency_ms: float
     energy_mj: float | None = None
+    qos_loss_ci_pp: float = 0.0
+    latency_ci_ms: float = 0.0
 
 
 def pareto_front(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
