@@ -1,0 +1,54 @@
+"""Which candidates to measure, and which measured points to ship. Pure: numbers in, a choice out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from .configuration import Configuration
+from .interfaces import Candidate
+from .measurement import OperatingPoint, pareto_front
+
+T = TypeVar("T")
+
+LEAST_STEP = 1.025
+"""A level is at least this much faster than the one before; less is not worth a switch, nor certain to be true."""
+
+
+def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
+    """At most `count` items in their order, evenly spaced, first and last among them."""
+    if len(items) <= count:
+        return tuple(items)
+    if count <= 1:
+        return tuple(items[-1:]) * count
+    return tuple(items[round(i * (len(items) - 1) / (count - 1))] for i in range(count))
+
+
+def within_reach(
+    candidates: Sequence[Candidate], measured: Mapping[Configuration, OperatingPoint], max_loss_pp: float
+) -> tuple[Candidate, ...]:
+    """Candidates not measured yet whose predicted divergence is below what was first measured to lose too much.
+
+    candidates: by rising divergence. Losses rise with the divergence but for noise, so "first" is after the last one that was good.
+    """
+    losses = [(c.divergence, measured[c.configuration].qos_loss_pp) for c in candidates if c.configuration in measured]
+    good = max((divergence for divergence, loss in losses if loss <= max_loss_pp), default=0.0)
+    limit = min((divergence for divergence, _ in losses if divergence > good), default=float("inf"))
+    return tuple(c for c in candidates if c.configuration not in measured and c.divergence < limit)
+
+
+def choose(points: Iterable[OperatingPoint], exact: OperatingPoint, max_loss_pp: float, levels: int) -> tuple[OperatingPoint, ...]:
+    """The levels to ship: exact, then at most `levels` - 1 undominated points within the loss, each clearly faster than the one before.
+
+    The fastest one within the loss is always among them; the others are spread evenly over the logarithm of the latency.
+    """
+    usable = [p for p in points if p.configuration.settings and p.qos_loss_pp <= max_loss_pp]
+    chosen: list[OperatingPoint] = []
+    for point in reversed(pareto_front(usable)):
+        if point.latency_ms * LEAST_STEP <= exact.latency_ms and (not chosen or chosen[-1].latency_ms * LEAST_STEP <= point.latency_ms):
+            chosen.append(point)
+    chosen = [exact, *reversed(chosen)]
+    while len(chosen) > max(levels, 1):
+        crowded = min(range(1, len(chosen) - 1), key=lambda i: chosen[i - 1].latency_ms / chosen[i + 1].latency_ms, default=1)
+        del chosen[crowded]
+    return tuple(chosen)
