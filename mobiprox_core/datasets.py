@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 LIMIT: Mapping[str, Any] = {
     "type": "integer",
     "minimum": 1,
-    "description": "At most this many samples, evenly spaced over the split.",
+    "description": "At most this many samples, evenly spaced over the split; of a stream, its first steps.",
 }
-"""Schema of the option `limit`, which `limited` honours."""
+"""Schema of the option `limit`, which `limited_index` honours."""
+
+PATH: Mapping[str, Any] = {"type": "string", "format": "path", "minLength": 1}
+"""Schema of an option that is a file or folder; `located` makes a path of it."""
 
 
 def located(path: str, folder: Path) -> Path:
@@ -73,17 +76,13 @@ def taken(samples: Samples, index: npt.NDArray[np.int64]) -> Samples:
     )
 
 
-def limited_index(count: int, options: Options) -> npt.NDArray[np.int64]:
-    """Which of `count` samples the option `limit` keeps: all, or that many, evenly spaced."""
+def limited_index(count: int, options: Options, stream: bool = False) -> npt.NDArray[np.int64]:
+    """Which of `count` samples the option `limit` keeps, int64[M]: evenly spaced ones; of a stream the first, lest its pace change."""
     import numpy as np
 
     kept = min(options.get("limit", count), count)
-    return np.arange(kept, dtype=np.int64) * count // max(kept, 1)
-
-
-def limited(samples: Samples, options: Options) -> Samples:
-    """The samples under the option `limit`."""
-    return taken(samples, limited_index(len(samples.inputs), options)) if "limit" in options else samples
+    steps: npt.NDArray[np.int64] = np.arange(kept, dtype=np.int64)
+    return steps if stream else steps * count // max(kept, 1)
 
 
 def dwelling(labels: npt.NDArray[np.int64], steps: int, shortest: int, longest: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -65,7 +65,7 @@ def trained(epochs: int) -> nn.Sequential:
         for batch in torch.randperm(len(images), generator=rng).chunk(batches):
             loss = functional.cross_entropy(model(distorted(images[batch], rng)), labels[batch])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             total += loss.item() * len(batch)
@@ -85,6 +85,7 @@ def export(model: nn.Sequential, path: Path) -> None:
         dynamic_shapes=({0: torch.export.Dim("n")},),
         verbose=False,
     )
+    assert program is not None
     exported = program.model_proto
     short = {"Conv": "conv", "Relu": "relu", "MaxPool": "pool", "Gemm": "fc", "ReduceMean": "mean", "Reshape": "flat"}
     seen: dict[str, int] = {}
@@ -100,22 +101,23 @@ def export(model: nn.Sequential, path: Path) -> None:
     onnx.save(exported, path)
 
 
-def accuracy(model: nn.Sequential, images: np.ndarray, labels: np.ndarray) -> float:
+def accuracy(model: nn.Sequential, split: str, strength: float = 0) -> float:
+    """On one split, under noise of a given standard deviation."""
+    samples = Digits().load(split, {}, HERE)
+    noise = np.random.default_rng(1).standard_normal(samples.inputs.shape).astype(np.float32)
     with torch.no_grad():
-        return float((model(torch.from_numpy(images)).argmax(1).numpy() == labels).mean())
+        logits = model(torch.from_numpy(samples.inputs + np.float32(strength) * noise))
+    return float((logits.argmax(1).numpy() == samples.labels).mean())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=40)
     model = trained(parser.parse_args().epochs)
-    for split in ("train", "tune", "test", "stream"):
-        samples = Digits().load(split, {}, HERE)
-        print(f"{split}: accuracy {accuracy(model, samples.inputs, samples.labels):.2%}")
-    test = Digits().load("test", {}, HERE)
-    noise = np.random.default_rng(1).standard_normal(test.inputs.shape).astype(np.float32)
+    for split in Digits.splits:
+        print(f"{split}: accuracy {accuracy(model, split):.2%}")
     for strength in (0.2, 0.4, 0.6, 0.8, 1.0):
-        print(f"test under noise {strength}: accuracy {accuracy(model, test.inputs + np.float32(strength) * noise, test.labels):.2%}")
+        print(f"test under noise {strength}: accuracy {accuracy(model, 'test', strength):.2%}")
     export(model, HERE / "digits.onnx")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobiprox_core.datasets import LIMIT, dwelling, limited, scattered, swell, unknown_split
+from mobiprox_core.datasets import LIMIT, dwelling, limited_index, scattered, swell, taken, unknown_split
 from mobiprox_core.interfaces import Options, Samples
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Digits:
 
     def load(self, split: str, options: Options, folder: Path) -> Samples:
         import numpy as np
-        from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
         if split not in SIZES:
             raise unknown_split(split, self.splits)
@@ -45,7 +45,7 @@ class Digits:
         labels = labels[index].astype(np.int64)
         classes = tuple("0123456789")
         samples = _stream(inputs, labels, classes) if split == "stream" else Samples(inputs, labels, classes=classes)
-        return limited(samples, options)
+        return taken(samples, limited_index(len(samples.inputs), options, stream=split == "stream"))
 
 
 def split_indices(labels: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.int64]]:
@@ -77,7 +77,8 @@ def enlarged(images: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     low = np.minimum(centre.astype(int), 6)
     share = centre - low
     rows = images[:, low] * (1 - share)[:, None] + images[:, low + 1] * share[:, None]
-    return (rows[:, :, low] * (1 - share) + rows[:, :, low + 1] * share).astype(np.float32)
+    enlarged: npt.NDArray[np.float32] = (rows[:, :, low] * (1 - share) + rows[:, :, low + 1] * share).astype(np.float32)
+    return enlarged
 
 
 def _stream(inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: tuple[str, ...]) -> Samples:

@@ -1,0 +1,100 @@
+"""Spoken keywords: one-second clips as MFCC, and a stream under noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mobiprox_core.datasets import LIMIT, PATH, limited_index, located, read_arrays, scattered, swell, unknown_split
+from mobiprox_core.interfaces import Options, Samples
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+STEPS, PERIOD = 160, 80
+"""Of the stream: its utterances, and how many it takes from quiet to quiet."""
+
+QUIET_DB, LOUD_DB = -80.0, -20.0
+"""Power of the noise in the stream, against full scale."""
+
+MEND = "set `path` to the folder that has {}; relative paths start from the folder of the experiment file"
+
+
+class Keywords:
+    """Inputs float32[N, 1, 101, 40], MFCC by time and coefficient. Groups: speakers; a silence clip is a group of its own.
+
+    - `tune`, `test`: about half of the clips each; no speaker is in both.
+    - `stream`: 160 clips of `test`, mixed with noise (half white, half recorded background) whose level rises and falls twice; the
+      notes give it in dB against full scale.
+    """
+
+    name = "keywords"
+    summary = "spoken keywords (Speech Commands) as MFCC, with a noisy stream"
+    options: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {"path": {**PATH, "description": "Folder with speech_commands.npz."}, "limit": LIMIT},
+        "required": ["path"],
+    }
+    splits: tuple[str, ...] = ("tune", "test", "stream")
+
+    def load(self, split: str, options: Options, folder: Path) -> Samples:
+        import numpy as np
+
+        from .mfcc import mfcc
+
+        if split not in self.splits:
+            raise unknown_split(split, self.splits)
+        path = located(options["path"], folder) / "speech_commands.npz"
+        arrays = read_arrays(path, ["hi", "lo", "y", "classes", "speaker", "name"], MEND.format(path.name))
+        groups = np.where(arrays["speaker"] == "", arrays["name"], arrays["speaker"])
+        tune = tuning_rows(groups, arrays["speaker"] == "")
+        rows = np.flatnonzero(tune if split == "tune" else ~tune)
+        if split == "stream":
+            clips, rows, notes = _noisy(arrays, rows)
+            steps = limited_index(len(rows), options, stream=True)
+            clips, rows, notes = clips[steps], rows[steps], notes[steps]
+        else:
+            rows = rows[limited_index(len(rows), options)]
+            clips, notes = pcm(arrays, rows) / 32768, None
+        classes = tuple(str(name).strip("_") for name in arrays["classes"])
+        return Samples(mfcc(clips)[:, None], arrays["y"][rows].astype(np.int64), groups[rows], classes, notes)
+
+
+def pcm(arrays: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
+    """The clips of some rows, int16[N, 16000], from their zigzag-coded differences in two byte planes."""
+    import numpy as np
+
+    code = ((arrays["hi"][rows].astype(np.uint16) << 8) | arrays["lo"][rows]).astype(np.int32)
+    return np.cumsum((code >> 1) ^ -(code & 1), axis=1).astype(np.int16)
+
+
+def tuning_rows(groups: npt.NDArray[np.str_], silent: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which clips tune, bool[N]: those of groups that come first in random order, until half of the clips; words and silence apart."""
+    import numpy as np
+
+    tune = np.zeros(len(groups), dtype=bool)
+    for part in (silent, ~silent):
+        names, counts = np.unique(groups[part], return_counts=True)
+        order = scattered(names.tolist(), "keywords")
+        before = np.cumsum(counts[order]) - counts[order]
+        tune |= part & np.isin(groups, names[order][before < counts.sum() / 2])
+    return tune
+
+
+def _noisy(
+    arrays: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.str_]]:
+    """The stream's clips, float64[160, 16000], their rows, and notes."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    silence = rows[arrays["y"][rows] == 0]
+    rows = rng.permutation(rows)[:STEPS]
+    level = QUIET_DB + swell(len(rows), PERIOD, LOUD_DB - QUIET_DB)
+    white = rng.standard_normal((len(rows), 16000))
+    recorded = pcm(arrays, rng.choice(silence, len(rows))).astype(np.float64)
+    noise = sum(part / np.sqrt((part**2).mean(axis=1, keepdims=True) + 1e-9) for part in (white, recorded))
+    clips = pcm(arrays, rows) / 32768 + noise * np.sqrt(10 ** (level[:, None] / 10) / 2)
+    return np.clip(clips, -1, 1), rows, np.array([f"noise {decibel:.0f} dB" for decibel in level])
