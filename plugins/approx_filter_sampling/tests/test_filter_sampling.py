@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mobiprox_approx_filter_sampling.reference import sample_filter
 from mobiprox_approx_filter_sampling.sampling import FilterSampling
+
 from mobiprox_core.configuration import Setting
 from mobiprox_core.errors import InfeasibleSetting
 from mobiprox_core.testing import TechniqueContract, graphs
@@ -63,9 +64,7 @@ def test_the_simulators_pattern_rotates_only_for_stride_3_on_3x3() -> None:
     assert dropped((2, 1, 3), 3, 0, "predtuner") == [{0}, {0}]
 
 
-@given(
-    channels=st.integers(1, 6), height=st.integers(1, 5), width=st.integers(1, 5), stride=st.integers(2, 4), data=st.data()
-)
+@given(channels=st.integers(1, 6), height=st.integers(1, 5), width=st.integers(1, 5), stride=st.integers(2, 4), data=st.data())
 def test_as_many_elements_stay_as_the_runtime_keeps(channels: int, height: int, width: int, stride: int, data: st.DataObject) -> None:
     offset = data.draw(st.integers(0, stride - 1))
     size = channels * height * width
@@ -83,7 +82,11 @@ def test_a_setting_without_effect_is_exact_and_not_offered() -> None:
 
 
 def test_nine_settings_are_offered_on_convolutions_of_every_kind_and_dense_layers_only_on_request() -> None:
-    for graph in (graphs.convolution(), graphs.convolution(channels=6, filters=6, group=6), graphs.convolution(channels=6, filters=4, group=2)):
+    for graph in (
+        graphs.convolution(),
+        graphs.convolution(channels=6, filters=6, group=6),
+        graphs.convolution(channels=6, filters=4, group=2),
+    ):
         assert len(set(FilterSampling().settings(graph.operators[0], graph, {}))) == 9
     dense = graphs.dense()
     assert not list(FilterSampling().settings(dense.operators[0], dense, {}))
@@ -101,7 +104,9 @@ def test_options_that_mean_nothing_are_refused(options: dict[str, object]) -> No
         jsonschema.validate(options, dict(FilterSampling.options))
 
 
-@pytest.mark.parametrize("text", ["filter_sampling", "filter_sampling(offset=2, stride=2)", "filter_sampling(offset=0, stride=2, pattern=x)"])
+@pytest.mark.parametrize(
+    "text", ["filter_sampling", "filter_sampling(offset=2, stride=2)", "filter_sampling(offset=0, stride=2, pattern=x)"]
+)
 def test_a_setting_that_is_no_sampling_is_refused_with_an_example(text: str) -> None:
     (setting,) = Setting.parse(text)
     graph = graphs.convolution()

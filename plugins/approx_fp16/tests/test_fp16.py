@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from mobiprox_approx_fp16.half import Half
 from mobiprox_approx_fp16.reference import round_to_half
+
 from mobiprox_core.plan import DeviceInfo
 from mobiprox_core.program import assemble
 from mobiprox_core.testing import TechniqueContract, graphs
@@ -32,7 +33,7 @@ class TestHalfContract(TechniqueContract):
 
 
 @pytest.fixture(scope="module")
-def run():  # noqa: ANN201
+def run():
     """run(kernel, x, dtype of the result, items per work-item) on the first OpenCL device."""
     cl = pytest.importorskip("pyopencl")
     try:
@@ -65,6 +66,7 @@ def samples() -> np.ndarray:
     finite = np.sort(halves[np.isfinite(halves)])
     midpoints = ((finite[1:].astype(np.float64) + finite[:-1]) / 2).astype(np.float32)
     special = np.array([65519.996, 65520, 65536, np.inf, -np.inf, np.nan, 0.0, -0.0, 2.0**-25, 2.0**-24, 1e-45], np.float32)
+    halves = halves[~np.isnan(halves)]
     groups = [special]
     for values in (halves, midpoints):
         groups += [values, np.nextafter(values, np.float32(np.inf)), np.nextafter(values, np.float32(-np.inf))]
@@ -73,7 +75,7 @@ def samples() -> np.ndarray:
 
 
 @pytest.mark.opencl
-def test_every_half_is_widened_exactly(run) -> None:  # noqa: ANN001
+def test_every_half_is_widened_exactly(run) -> None:
     halves = np.arange(1 << 16, dtype=np.uint16)
     expected = halves.view(np.float16).astype(np.float32)
     for got in (run("widen", halves, np.float32), run("widen_vector", halves, np.float32, DEVICE.vector)):
@@ -83,7 +85,7 @@ def test_every_half_is_widened_exactly(run) -> None:  # noqa: ANN001
 
 
 @pytest.mark.opencl
-def test_floats_of_every_magnitude_are_rounded_to_nearest_even(run) -> None:  # noqa: ANN001
+def test_floats_of_every_magnitude_are_rounded_to_nearest_even(run) -> None:
     x = samples()
     with np.errstate(over="ignore", invalid="ignore"):
         expected = x.astype(np.float16)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mobiprox_approx_perforation.perforation import Perforation
 from mobiprox_approx_perforation.reference import perforate_columns, perforate_rows
+
 from mobiprox_core.configuration import KnobSetting, Setting
 from mobiprox_core.errors import InfeasibleSetting
 from mobiprox_core.testing import TechniqueContract, graphs
@@ -38,7 +39,9 @@ def rows(*values: float) -> np.ndarray:
         (1, 2, 1, {}),
     ],
 )
-def test_skipped_lines_are_the_mean_of_their_neighbours(length: int, stride: int, offset: int, expected: dict[int, tuple[int, int]]) -> None:
+def test_skipped_lines_are_the_mean_of_their_neighbours(
+    length: int, stride: int, offset: int, expected: dict[int, tuple[int, int]]
+) -> None:
     y = np.random.default_rng(length).normal(size=(2, 3, length, 4)).astype(np.float32)
     want = y.copy()
     for line, (before, after) in expected.items():

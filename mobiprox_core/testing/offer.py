@@ -1,0 +1,46 @@
+"""What everything offered owes: a name, a summary, a valid schema of its options, and modules that load quickly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema
+
+from mobiprox_core.interfaces import Offer, Options
+
+HEAVY = ("numpy", "torch", "onnx", "onnx_ir", "pyopencl", "scipy", "sklearn")
+"""Packages that only a method may import: `mobiprox plugins list` must stay fast."""
+
+
+def check_description(offer: Offer, options: Options) -> None:
+    """Name, summary and options are as the command line and the experiment file need them, and `options` fit."""
+    assert offer.name.isidentifier(), f"'{offer.name}' cannot stand in an experiment file"
+    assert offer.summary.strip(), "the summary is empty"
+    assert "\n" not in offer.summary, "the summary is one line"
+    schema = plain(offer.options)
+    assert schema.get("type") == "object", "options are the schema of an object"
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for key, option in schema.get("properties", {}).items():
+        assert option.get("description"), f"option '{key}' has no description"
+        if "default" in option:
+            jsonschema.validate(option["default"], option)
+        else:
+            assert key in schema.get("required", []), f"option '{key}' has neither a default nor is it required"
+    jsonschema.validate(plain(options), schema | {"additionalProperties": False})
+
+
+def check_loads_lightly(offer: Offer) -> None:
+    """Importing the module of the offered class imports nothing heavy."""
+    module = type(offer).__module__
+    program = f"import sys, {module}; print(*sorted(set(sys.modules) & set({HEAVY!r})))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert loaded.returncode == 0, loaded.stderr
+    assert not loaded.stdout.strip(), f"importing {module} imports {loaded.stdout.strip()}: do so inside the methods that need it"
+
+
+def plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A read-only mapping, and those within it, as dictionaries."""
+    return {key: plain(item) if isinstance(item, Mapping) else item for key, item in value.items()}

@@ -1,0 +1,253 @@
+"""What every technique owes: settings that can be written down, a meaning in NumPy, and kernels that do what it means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from mobiprox_core import plugins, reference
+from mobiprox_core.configuration import EXACT, Configuration, KnobSetting, Setting
+from mobiprox_core.graph import Graph
+from mobiprox_core.interfaces import Device, Options, Technique
+from mobiprox_core.lowering import exact_tables, lower
+from mobiprox_core.plan import DeviceInfo
+from mobiprox_core.tables import FLOAT32, Tables
+
+from . import graphs
+from . import tables as meaning
+from .offer import check_description, check_loads_lightly
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+
+GENERIC = DeviceInfo(name="generic", driver="", runtime="")
+COMPOSITIONS = 6
+"""How many compositions of settings are tried per graph, beside every setting alone."""
+
+
+class TechniqueContract:
+    """Give the fixture `technique`, and `options` to test it under other options than its defaults.
+
+    Every test runs over `graphs.AWKWARD`. Kernels are compared with the NumPy meaning on every device that the installed backends
+    find, alone and composed with each other and with the other installed techniques. A known deviation is an xfail with a reason.
+    """
+
+    replaces_operators = False
+    """Set to True for a technique whose `lower` emits the whole operator: its `edit` is not asked for."""
+
+    @pytest.fixture
+    def technique(self) -> Technique:
+        raise NotImplementedError("a TechniqueContract needs a fixture `technique` that returns your technique")
+
+    @pytest.fixture
+    def options(self) -> Options:
+        return {}
+
+    @pytest.fixture(params=graphs.AWKWARD)
+    def graph(self, request: pytest.FixtureRequest) -> Graph:
+        return graphs.AWKWARD[request.param]()
+
+    @pytest.fixture
+    def offered(self, technique: Technique, options: Options, graph: Graph) -> tuple[KnobSetting, ...]:
+        found = tuple(technique.settings(graph.operators[0], graph, options))
+        if not found:
+            pytest.skip("the technique offers nothing here")
+        return found
+
+    # -- words
+
+    def test_it_describes_itself(self, technique: Technique, options: Options) -> None:
+        check_description(technique, options)
+        assert 0 < technique.tolerance < 1
+        assert all(knob.isidentifier() and words for knob, words in technique.knobs.items())
+
+    def test_it_loads_lightly(self, technique: Technique) -> None:
+        check_loads_lightly(technique)
+
+    def test_it_offers_something_somewhere(self, technique: Technique, options: Options) -> None:
+        built = [build() for build in graphs.AWKWARD.values()]
+        assert any(tuple(technique.settings(graph.operators[0], graph, options)) for graph in built)
+
+    # -- settings
+
+    def test_settings_are_distinct_and_use_its_knobs(
+        self, technique: Technique, options: Options, graph: Graph, offered: Sequence[KnobSetting]
+    ) -> None:
+        assert len(set(offered)) == len(offered), "the same setting twice"
+        for setting in offered:
+            assert setting.technique == technique.name
+            assert {knob for knob, _ in setting.params} <= set(technique.knobs)
+            assert technique.slot(setting)
+        assert tuple(technique.settings(graph.operators[0], graph, options)) == tuple(offered), "another answer the second time"
+
+    def test_settings_survive_text_and_json(self, offered: Sequence[KnobSetting]) -> None:
+        for knob in offered:
+            setting = Setting((knob,))
+            assert Setting.parse(str(setting)) == setting
+            configuration = Configuration({"op": setting})
+            assert Configuration.from_json(json.loads(json.dumps(configuration.to_json()))) == configuration
+
+    # -- meaning
+
+    def test_the_reference_keeps_shape_and_type_and_stays_finite(
+        self, technique: Technique, graph: Graph, offered: Sequence[KnobSetting]
+    ) -> None:
+        x = graphs.inputs(graph)
+        for knob in offered:
+            y = run_reference(graph, x, Setting((knob,)), {technique.name: technique})
+            assert y.shape == graph.outputs[0].shape, str(knob)
+            assert y.dtype == np.float32, str(knob)
+            assert np.isfinite(y).all(), str(knob)
+
+    def test_the_reference_leaves_its_arguments_alone(self, technique: Technique, graph: Graph, offered: Sequence[KnobSetting]) -> None:
+        (operator,), x = graph.operators, graphs.inputs(graph)[0]
+        weight = operator.constants["weight"].copy()
+        before = x.copy()
+        for knob in offered:
+            run_reference(graph, graphs.inputs(graph), Setting((knob,)), {technique.name: technique})
+            approximation = technique.reference(knob, operator, graph)
+            if approximation.input is not None:
+                approximation.input(x)
+            np.testing.assert_array_equal(operator.constants["weight"], weight, str(knob))
+            np.testing.assert_array_equal(x, before, str(knob))
+
+    # -- tables
+
+    def test_edited_tables_keep_their_invariants(
+        self, technique: Technique, options: Options, graph: Graph, offered: Sequence[KnobSetting]
+    ) -> None:
+        if self.replaces_operators:
+            pytest.skip("it replaces whole operators")
+        techniques = neighbours(technique)
+        exact = exact_tables(graph.operators[0], graph)
+        for setting in settings_under_test(technique, options, graph, offered, techniques):
+            meaning.check(edited(setting, graph, techniques), exact)
+        again = exact_tables(graph.operators[0], graph)
+        np.testing.assert_array_equal(exact.weight, again.weight, "an edit changed the tables that it was given")
+
+    def test_edited_tables_compute_what_the_reference_says(
+        self, technique: Technique, options: Options, graph: Graph, offered: Sequence[KnobSetting]
+    ) -> None:
+        """On computed pixels, before fills, residual and activation; a storage of its own is compared on devices only."""
+        if self.replaces_operators:
+            pytest.skip("it replaces whole operators")
+        techniques = neighbours(technique)
+        (operator,) = graph.operators
+        bare = replace(graph, operators=(replace(operator, activation=None, residual=None),))
+        x = graphs.inputs(graph)
+        for setting in settings_under_test(technique, options, graph, offered, techniques):
+            tables = edited(setting, graph, techniques)
+            if tables.storage == FLOAT32:
+                expected = run_reference(bare, x, setting, techniques)
+                if operator.kind == "conv":
+                    pixels = expected if expected.ndim == 4 else expected[:, :, None]
+                    expected = pixels[:, :, tables.rows][:, :, :, tables.columns]
+                got = meaning.evaluate(tables, operator, x[0])
+                assert difference(got, expected) <= tolerance(setting, techniques), str(setting)
+
+    # -- kernels
+
+    def test_kernels_do_what_the_reference_says(
+        self, technique: Technique, options: Options, graph: Graph, offered: Sequence[KnobSetting]
+    ) -> None:
+        found = devices()
+        if not found:
+            pytest.skip("no device at hand: install a backend, for instance mobiprox-backend-opencl")
+        techniques = neighbours(technique)
+        chosen = settings_under_test(technique, options, graph, offered, techniques)
+        x = graphs.inputs(graph)
+        expected = {setting: run_reference(graph, x, setting, techniques) for setting in (EXACT, *chosen)}
+        for device in found:
+            runner = device.load(lower(graph, device.info, techniques, {"op": chosen}))
+            try:
+                for variant, setting in enumerate((EXACT, *chosen)):
+                    runner.select([variant] + [0] * (len(runner.plan.operators) - 1))
+                    y = runner.run(*x)
+                    assert isinstance(y, np.ndarray)
+                    assert y.shape == expected[setting].shape
+                    off = difference(y, expected[setting])
+                    assert off <= tolerance(setting, techniques), f"{setting} on {device.info.name}: {off:.2g} off"
+            finally:
+                runner.close()
+
+
+def settings_under_test(
+    technique: Technique, options: Options, graph: Graph, offered: Sequence[KnobSetting], techniques: Mapping[str, Technique]
+) -> tuple[Setting, ...]:
+    """Every setting alone, then some compositions with each other and with what the other techniques offer; always the same."""
+    (operator,) = graph.operators
+    others = [knob for name, other in techniques.items() if name != technique.name for knob in other.settings(operator, graph, {})]
+
+    def compatible(*knobs: KnobSetting) -> bool:
+        slots = [techniques[knob.technique].slot(knob) for knob in knobs]
+        return len(set(slots)) == len(slots)
+
+    pairs = [pair for pair in combinations(offered, 2) if compatible(*pair)]
+    pairs += [(one, other) for one in offered for other in others if compatible(one, other)]
+    triples = [(*pair, other) for pair in pairs for other in others if compatible(*pair, other)]
+    rng = np.random.default_rng(len(pairs))
+    chosen: list[tuple[KnobSetting, ...]] = []
+    for several in (pairs, triples):
+        chosen += [several[i] for i in sorted(rng.permutation(len(several))[: COMPOSITIONS // 2 if several is triples else COMPOSITIONS])]
+    return tuple(dict.fromkeys([*(Setting((knob,)) for knob in offered), *map(Setting, chosen)]))
+
+
+def neighbours(technique: Technique) -> Mapping[str, Technique]:
+    """The installed techniques by name, with this object in place of its own."""
+    registry = installed()
+    return {name: registry.get("technique", name) for name in registry.names("technique")} | {technique.name: technique}
+
+
+def edited(setting: Setting, graph: Graph, techniques: Mapping[str, Technique]) -> Tables:
+    """The tables of the graph's one operator under a setting, nothing fitted."""
+    (operator,) = graph.operators
+    tables = exact_tables(operator, graph)
+    for knob in setting:
+        tables = techniques[knob.technique].edit(knob, operator, tables, GENERIC, {})
+    return tables
+
+
+def run_reference(graph: Graph, x: Sequence[Floats], setting: Setting, techniques: Mapping[str, Technique]) -> Floats:
+    """The output of a graph of one operator."""
+    (y,) = reference.run(graph, x, Configuration({"op": setting}), techniques)
+    return y
+
+
+def difference(y: Floats, expected: Floats) -> float:
+    """Greatest absolute difference, relative to the greatest expected value."""
+    if not np.isfinite(y).all():
+        return float("inf")
+    return float(np.abs(y - expected).max() / max(np.abs(expected).max(), 1e-6))
+
+
+def tolerance(setting: Setting, techniques: Mapping[str, Technique]) -> float:
+    return max([1e-5, *(techniques[knob.technique].tolerance for knob in setting)])
+
+
+@cache
+def installed() -> plugins.Registry:
+    return plugins.load()
+
+
+@cache
+def devices() -> tuple[Device, ...]:
+    """Every usable device of every installed backend, opened once per process."""
+    return tuple(_opened())
+
+
+def _opened() -> Iterator[Device]:
+    registry = installed()
+    for name in registry.names("backend"):
+        backend = registry.get("backend", name)
+        for report in backend.devices():
+            if report.problem is None:
+                yield backend.open({"device": report.index})
