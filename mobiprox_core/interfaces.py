@@ -145,10 +145,25 @@ class Technique(Offer, Protocol):
 
 
 class OperatorBuilder(Protocol):
-    """How a technique emits launches for one operator: constants, scratch space and the operator's tensors. See `lowering.Builder`."""
+    """How a technique emits launches for one operator: `lowering.Builder`. Addresses that it returns may stand in descriptor rows."""
 
-    device: DeviceInfo
-    graph: Graph
+    @property
+    def device(self) -> DeviceInfo: ...
+
+    @property
+    def graph(self) -> Graph: ...
+
+    def launch(self, function: str, units: int, row: Iterable[int]) -> None:
+        """Append a launch of one of the technique's functions."""
+
+    def constant(self, values: npt.ArrayLike, name: str) -> int:
+        """Offset of an array that the plan carries; equal arrays are stored once."""
+
+    def scratch(self, elements: int) -> int:
+        """Address of memory (4-byte elements) that is free while this operator runs."""
+
+    def plain(self, name: str) -> int:
+        """Address of an input as a row-major array, copied if it does not lie so."""
 
     def exact(self, operator: Operator) -> None:
         """Emit the launches of the exact operator."""

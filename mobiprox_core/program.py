@@ -50,7 +50,9 @@ def kernel_text(name: str) -> str:
     return (files("mobiprox_core") / "kernels" / name).read_text()
 
 
-def assemble(device: DeviceInfo, used: Iterable[str], instances: Iterable[Instance], sources: Iterable[KernelSource]) -> tuple[str, tuple[str, ...]]:
+def assemble(
+    device: DeviceInfo, used: Iterable[str], instances: Iterable[Instance], sources: Iterable[KernelSource]
+) -> tuple[str, tuple[str, ...]]:
     """Source and function names (sorted: the cases of the network kernel) for the functions `used`.
 
     Functions that nothing uses stay in the text, unwrapped: the compiler drops them.
@@ -102,6 +104,7 @@ def _wrap(functions: Sequence[str]) -> str:
 
 def _network_kernel(functions: Sequence[str]) -> str:
     cases = "\n".join(f"        case {i}: {name}(arena, row + 2, unit); break;" for i, name in enumerate(functions))
-    return f"static void dispatch(global uchar *arena, global const int *row, int unit) {{\n    switch (row[0]) {{\n{cases}\n    }}\n}}\n" + kernel_text(
-        "network.cl"
+    return (
+        f"static void dispatch(global uchar *arena, global const int *row, int unit) {{\n    switch (row[0]) {{\n{cases}\n    }}\n}}\n"
+        + kernel_text("network.cl")
     )

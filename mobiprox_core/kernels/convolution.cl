@@ -5,9 +5,9 @@
 //   SCALAR, ACC         types of a product's factors and of an accumulator; TO_VEC(acc) gives the accumulator as VEC
 //
 // descriptor: 0 tiles, 1 tiles per unit, 2 units per panel, 3 pixel table, 4 its length, 5 panel table, 6 bias, 7 scale or -1,
-//   8 input (counted in X_TYPE), 9 output, 10 output block stride, 11 residual or -1, 12 residual block stride, 13-17 activation
-// pixel table: int[3][length]: input origin, output position, residual position of each computed pixel
-// panel table: int[panels][3]: taps, how many, weights (counted in W_TYPE). taps: int[T], offset from the input origin.
+//   8 input, 9 output, 10 output block stride, 11 residual or -1, 12 residual block stride, 13-17 activation
+// pixel table: int[3][length]: first tap (counted in X_TYPE), output position, residual position of each computed pixel
+// panel table: int[panels][3]: taps, how many, weights. taps: int[T], offset from the pixel's first tap.
 // weights: [T][NR][VL], scaled sums get bias[panel][NR][VL].
 //
 // Unit: a run of tiles of one panel. Neighbouring units share a panel, so its weights stay in the cache.
@@ -19,8 +19,8 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
     global const int *entry = INTS(descriptor[5]) + 3 * panel;
     global const int *taps = INTS(entry[0]);
     int count = entry[1];
-    global const W_TYPE *weights = (global const W_TYPE *)arena + entry[2];
-    global const X_TYPE *input = (global const X_TYPE *)arena + descriptor[8];
+    global const W_TYPE *weights = (global const W_TYPE *)INTS(entry[2]);
+    global const X_TYPE *input = (global const X_TYPE *)INTS(descriptor[8]);
     for (int tile = first; tile < last; tile++) {
         global const int *pixel = pixels + tile * MR;
 #define POINT(m) global const X_TYPE *a##m = input + pixel[m];

@@ -9,10 +9,10 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
     global const int *entry = INTS(descriptor[5]) + 3 * panel;
     global const int *taps = INTS(entry[0]);
     int count = entry[1];
-    global const W_TYPE *weights = (global const W_TYPE *)arena + entry[2];
+    global const W_TYPE *weights = (global const W_TYPE *)INTS(entry[2]);
     int block = panel * VL / BLOCK, lane = panel * VL % BLOCK;
     for (int pixel = first; pixel < last; pixel++) {
-        global const X_TYPE *a = (global const X_TYPE *)arena + descriptor[8] + pixels[pixel];
+        global const X_TYPE *a = (global const X_TYPE *)INTS(descriptor[8]) + pixels[pixel];
 #define CLEAR(m) ACC c##m = 0;
         EACH_PIXEL(CLEAR)
         global const W_TYPE *w = weights;

@@ -1,14 +1,14 @@
 // Depthwise convolution by the same tables: a tap is a vector of channels instead of one element.
 // Macros as in convolution.cl (NAME, MR); LOAD_V(p) gives VL stored input elements as ACC.
-// descriptor as there, but: 5 taps, 18 how many, 19 weights [vector][T][VL] (counted in W_TYPE), 20 input block stride.
+// descriptor as there, but: 5 taps, 18 how many, 19 weights [vector][T][VL], 20 input block stride.
 // Unit: a run of tiles of one channel vector.
 UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
     int v = unit / descriptor[2], first = (unit % descriptor[2]) * descriptor[1];
     int last = first + descriptor[1] < descriptor[0] ? first + descriptor[1] : descriptor[0];
     int block = v * VL / BLOCK, lane = v * VL % BLOCK, length = descriptor[4], count = descriptor[18];
     global const int *pixels = INTS(descriptor[3]), *taps = INTS(descriptor[5]);
-    global const W_TYPE *weights = (global const W_TYPE *)arena + descriptor[19] + v * count * VL;
-    global const X_TYPE *input = (global const X_TYPE *)arena + descriptor[8] + block * descriptor[20] + lane;
+    global const W_TYPE *weights = (global const W_TYPE *)INTS(descriptor[19]) + v * count * VL;
+    global const X_TYPE *input = (global const X_TYPE *)INTS(descriptor[8]) + block * descriptor[20] + lane;
     VEC bias = VECTOR(FLOATS(descriptor[6]) + v * VL);
     for (int tile = first; tile < last; tile++) {
         global const int *pixel = pixels + tile * MR;

@@ -51,7 +51,7 @@ UNIT void gather(global uchar *arena, global const int *descriptor, int unit) {
         EACH_ELEMENT { \
             VEC y = (VEC)(*FLOATS(from[i]) OPERATION *FLOATS(second[i])); \
             y = ACTIVATE(y, 5); \
-            *FLOATS(to[i]) = ((float *)&y)[0]; \
+            *FLOATS(to[i]) = y.s0; \
         } \
     }
 DEFINE_TABLE_BINARY(table_add, +)

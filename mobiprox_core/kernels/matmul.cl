@@ -10,6 +10,6 @@ UNIT void matmul(global uchar *arena, global const int *descriptor, int unit) {
         for (int k = 0; k < K; k++) sum = a[k] * b[k * N + n] + sum;
         VEC v = (VEC)(sum);
         v = ACTIVATE(v, 6);
-        y[n] = ((float *)&v)[0];
+        y[n] = v.s0;
     }
 }

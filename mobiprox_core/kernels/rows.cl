@@ -30,5 +30,5 @@ UNIT void mean(global uchar *arena, global const int *descriptor, int unit) {
     for (int i = 0; i < length; i++) sum += x[i];
     VEC v = (VEC)(sum / length);
     v = ACTIVATE(v, 3);
-    y[0] = ((float *)&v)[0];
+    y[0] = v.s0;
 }

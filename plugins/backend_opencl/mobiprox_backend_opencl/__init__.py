@@ -1,0 +1,1 @@
+"""Runs execution plans on the OpenCL devices of this machine."""

@@ -1,0 +1,222 @@
+"""Finding devices, learning what they can do, and keeping broken ones away from the process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mobiprox_core.errors import DeviceError
+from mobiprox_core.interfaces import DeviceReport, Options
+from mobiprox_core.plan import DeviceInfo
+
+from .runner import OpenCLDevice
+
+VECTOR = {"generic": 4, "avx2": 8, "avx512": 16}
+"""Floats per vector on CPUs, by instruction set."""
+
+ISA_FLAGS = {"avx512": {"avx512f", "avx512vl", "avx512bw", "avx512dq", "avx2", "fma"}, "avx2": {"avx2", "fma"}, "generic": set[str]()}
+"""CPU flags that an instruction set needs, best first."""
+
+CANARY_SECONDS = 120
+
+
+def pyopencl() -> ModuleType:
+    """pyopencl, with PoCL told (before its first import) to offer its one-thread device beside the threaded one."""
+    os.environ.setdefault("POCL_DEVICES", "basic pthread")
+    os.environ.setdefault("PYOPENCL_COMPILER_OUTPUT", "0")
+    try:
+        import pyopencl as cl
+    except Exception as fault:  # a broken loader raises what it likes
+        raise DeviceError(f"pyopencl cannot be imported: {fault}", mend="pip install 'pyopencl[pocl]'") from fault
+    return cl
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A device as the runtime reports it; index as `mobiprox devices` counts."""
+
+    index: int
+    handle: Any
+    name: str
+    runtime: str
+    driver: str
+    is_cpu: bool
+    fp16: bool
+    compute_units: int
+    max_alloc_bytes: int
+
+
+def find() -> list[Found]:
+    """Every device of every platform, equal platforms once."""
+    cl = pyopencl()
+    try:
+        platforms = cl.get_platforms()
+    except cl.Error as fault:
+        raise DeviceError(f"OpenCL finds no platform: {fault}", mend="pip install 'pyopencl[pocl]' brings one for the CPU") from fault
+    found: list[Found] = []
+    seen: set[tuple[str, str]] = set()
+    for platform in platforms:
+        try:
+            devices = platform.get_devices()
+        except cl.Error:
+            continue
+        for d in devices:
+            name, runtime = d.name.strip(), platform.version.strip()
+            if (name, runtime) in seen:
+                continue
+            seen.add((name, runtime))
+            cpu = bool(d.type & cl.device_type.CPU)
+            fp16 = "cl_khr_fp16" in d.extensions
+            found.append(
+                Found(len(found), d, name, runtime, d.driver_version.strip(), cpu, fp16, d.max_compute_units, d.max_mem_alloc_size)
+            )
+    return found
+
+
+def reports() -> Sequence[DeviceReport]:
+    """One report per device; what cannot be used says why."""
+    try:
+        found = find()
+    except DeviceError as fault:
+        return [DeviceReport("opencl", 0, "none", problem=fault.what, mend=fault.mend)]
+    result = []
+    for device in found:
+        try:
+            result.append(DeviceReport("opencl", device.index, device.name, info=describe(device, "auto", None)))
+        except DeviceError as fault:
+            result.append(DeviceReport("opencl", device.index, device.name, problem=fault.what, mend=fault.mend))
+    return result
+
+
+def open_device(options: Options) -> OpenCLDevice:
+    """The device that the options choose.
+
+    Raises DeviceError, with a list of what is there, where none or several fit, or where it is broken.
+    """
+    threads = options.get("threads")
+    chosen = _choose(find(), options.get("device", "auto"), threads)
+    info = describe(chosen, options.get("isa", "auto"), threads)
+    launch = options.get("launch", "auto")
+    if launch == "network" and info.kind != "cpu":
+        raise DeviceError(
+            f"'{chosen.name}' cannot run the network kernel: work-items that wait for each other are unsafe on it", mend="use launch: auto"
+        )
+    return OpenCLDevice(chosen.handle, info, by_operator=launch == "operators" or info.kind == "gpu")
+
+
+def _choose(found: Sequence[Found], wanted: str | int, threads: int | None) -> Found:
+    listing = "; ".join(f"{d.index}: {d.name} ({d.runtime})" for d in found) or "none"
+    if wanted == "auto":
+        cpus = [d for d in found if d.is_cpu]
+        order = sorted(cpus or found, key=lambda d: (d.compute_units == 1) != (threads == 1))  # PoCL's one-thread device for one thread
+        if order:
+            return order[0]
+        raise DeviceError("OpenCL finds no device", mend="pip install 'pyopencl[pocl]' brings one for the CPU")
+    fitting = [d for d in found if (d.index == wanted if isinstance(wanted, int) else wanted.lower() in f"{d.name} {d.runtime}".lower())]
+    if len(fitting) > 1:
+        fitting = [d for d in fitting if (d.compute_units == 1) == (threads == 1)] or fitting
+    if not fitting:
+        raise DeviceError(f"no OpenCL device is called '{wanted}'", mend=f"devices are {listing}")
+    if len(fitting) > 1:
+        raise DeviceError(f"'{wanted}' means several OpenCL devices", mend=f"choose by index: {listing}")
+    return fitting[0]
+
+
+def cpu_flags() -> set[str]:
+    """Feature flags of this machine's CPU; empty where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+
+
+def describe(device: Found, isa: str, threads: int | None) -> DeviceInfo:
+    """What lowering may use: the best instruction set whose canary lived, unless one is asked for.
+
+    Raises DeviceError where the one asked for, or every one, fails.
+    """
+    info = DeviceInfo(
+        name=device.name,
+        driver=device.driver,
+        runtime=device.runtime,
+        kind="cpu" if device.is_cpu else "gpu",
+        block=16 if device.is_cpu else 4,
+        vector=4,
+        threads=min(threads or device.compute_units, device.compute_units) if device.is_cpu else device.compute_units,
+        fp16=device.fp16,
+        max_alloc_bytes=device.max_alloc_bytes,
+    )
+    if threads is not None and device.is_cpu and threads > device.compute_units:
+        raise DeviceError(f"'{device.name}' has {device.compute_units} thread(s), not {threads}", mend="ask for fewer threads")
+    flags = cpu_flags() if device.is_cpu else set()
+    verdicts = []
+    for candidate in _isas(isa, device, flags):
+        trial = replace(info, isa=candidate, vector=VECTOR[candidate])
+        verdict = canary(device, trial)
+        if verdict is None:
+            return trial
+        verdicts.append(f"{candidate}: {verdict}")
+    raise DeviceError(
+        f"'{device.name}' fails the trial run ({'; '.join(verdicts)})",
+        mend="update or remove this OpenCL runtime, or choose another device; 'mobiprox devices' lists them",
+    )
+
+
+def _isas(wanted: str, device: Found, flags: set[str]) -> Iterator[str]:
+    if wanted == "auto":
+        yield from (isa for isa, needs in ISA_FLAGS.items() if needs <= flags and (device.is_cpu or isa == "generic"))
+    elif ISA_FLAGS[wanted] <= flags:
+        yield wanted
+    else:
+        missing = ", ".join(sorted(ISA_FLAGS[wanted] - flags))
+        raise DeviceError(f"instruction set '{wanted}' needs a CPU with {missing}", mend="use isa: auto")
+
+
+def cache_folder() -> Path:
+    """Where verdicts are kept between runs; created."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobiprox"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def canary(device: Found, info: DeviceInfo) -> str | None:
+    """Build and run every kind of kernel in a process of its own; None if it lived and was right, else what happened.
+
+    A runtime's fault can end the process, and nothing in Python catches that. Verdicts are kept on disk, by device, driver,
+    runtime, instruction set and the text of the kernels.
+    """
+    from . import trial
+
+    key = hashlib.sha256(repr((device.name, device.driver, device.runtime, info, trial.digest())).encode()).hexdigest()[:24]
+    kept = cache_folder() / f"canary-{key}.json"
+    try:
+        verdict: str | None = json.loads(kept.read_text())["verdict"]
+    except (OSError, ValueError, KeyError):
+        verdict = _fly(device.index, info)
+        temporary = kept.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps({"device": device.name, "isa": info.isa, "verdict": verdict}))
+        temporary.replace(kept)
+    return verdict
+
+
+def _fly(index: int, info: DeviceInfo) -> str | None:
+    from dataclasses import asdict
+
+    command = [sys.executable, "-m", "mobiprox_backend_opencl.trial", str(index), json.dumps(asdict(info))]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CANARY_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {CANARY_SECONDS} s"
+    if done.returncode == 0:
+        return None
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return f"killed by signal {-done.returncode} ({last})" if done.returncode < 0 else last

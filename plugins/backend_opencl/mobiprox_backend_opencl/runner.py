@@ -1,0 +1,418 @@
+"""Running execution plans: one arena, one descriptor table, and per inference a copy in, a launch and a copy out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mobiprox_core.errors import DataError, DeviceError
+from mobiprox_core.plan import ROW_INTS, DeviceInfo, ExecutionPlan, Launch, Slot
+
+Floats = npt.NDArray[np.float32]
+
+STRIDE = ROW_INTS + 2
+CAPACITY = 1 << 14
+"""Launches that one call of the network kernel can hold (timing repeats an operator that often)."""
+WORK_GROUP = 64
+"""Work-items of a group on GPUs."""
+TIMED_CALL_MS = 1.0
+"""One timed call repeats its operators for at least this long, so that the launch itself does not show."""
+FINE_GRAIN = 2  # CL_DEVICE_SVM_FINE_GRAIN_BUFFER
+
+
+class OpenCLDevice:
+    """One OpenCL device with a queue of its own."""
+
+    def __init__(self, handle: Any, info: DeviceInfo, by_operator: bool) -> None:
+        import pyopencl as cl
+
+        self.info = info
+        self.by_operator = by_operator
+        self.handle = handle
+        try:
+            self.context = cl.Context([handle])
+            self.queue = cl.CommandQueue(self.context)
+        except cl.Error as fault:
+            raise DeviceError(f"'{info.name}' cannot be opened: {fault}", mend="'mobiprox devices' lists what can be used") from fault
+
+    def load(self, plan: ExecutionPlan) -> OpenCLRunner:
+        """Build, allocate and warm everything."""
+        if (plan.device.kind, plan.device.block, plan.device.vector) != (self.info.kind, self.info.block, self.info.vector):
+            raise DeviceError(
+                f"the plan is for a {plan.device.kind} with {plan.device.vector}-wide vectors ({plan.device.name}), not for '{self.info.name}'",
+                mend="lower the network for this device: run the experiment with this backend",
+            )
+        if plan.device.isa != self.info.isa:
+            raise DeviceError(
+                f"the plan uses {plan.device.isa} instructions, '{self.info.name}' is used with {self.info.isa}",
+                mend="open the device with that isa, or run the experiment on this device",
+            )
+        return OpenCLRunner(self, plan)
+
+    def close(self) -> None:
+        self.queue.finish()
+
+
+class _Memory:
+    """Memory that device and host both see: shared where the device can, else a buffer that is copied on request."""
+
+    def __init__(self, device: OpenCLDevice, elements: int, dtype: type[np.float32 | np.int32]) -> None:
+        import pyopencl as cl
+
+        self.device = device
+        self.host: npt.NDArray[Any]
+        size = max(1, elements)
+        needed = size * np.dtype(dtype).itemsize
+        if needed > device.info.max_alloc_bytes:
+            raise DeviceError(
+                f"'{device.info.name}' gives at most {device.info.max_alloc_bytes / 1e9:.1f} GB at once, the plan needs {needed / 1e9:.1f} GB",
+                mend="use a smaller batch or fewer settings",
+            )
+        try:
+            shared = bool(device.handle.svm_capabilities & FINE_GRAIN)
+        except (cl.Error, AttributeError, TypeError):
+            shared = False
+        try:
+            if shared:
+                self.host = cl.fsvm_empty(device.context, size, dtype=np.dtype(dtype), alignment=64)
+                self.argument: Any = cl.SVM(self.host)
+            else:
+                self.host = np.empty(size, dtype=dtype)
+                self.argument = cl.Buffer(device.context, cl.mem_flags.READ_WRITE, needed)
+        except cl.Error as fault:
+            raise DeviceError(f"'{device.info.name}' has no memory for {needed / 1e6:.0f} MB: {fault}") from fault
+        self.shared = shared
+        self.host[:] = 0
+        self.to_device(0, size)
+
+    def to_device(self, start: int, stop: int) -> None:
+        """Elements start..stop-1 of `host` become the device's."""
+        self._copy(start, stop, write=True)
+
+    def to_host(self, start: int, stop: int) -> None:
+        self._copy(start, stop, write=False)
+
+    def _copy(self, start: int, stop: int, write: bool) -> None:
+        if self.shared or start == stop:
+            return
+        import pyopencl as cl
+
+        part = self.host[start:stop]
+        offset = start * self.host.itemsize
+        if write:
+            cl.enqueue_copy(self.device.queue, self.argument, part, dst_offset=offset, is_blocking=True)
+        else:
+            cl.enqueue_copy(self.device.queue, part, self.argument, src_offset=offset, is_blocking=True)
+
+
+class _Window:
+    """A tensor in the arena as the host sees it."""
+
+    def __init__(self, arena: _Memory, slot: Slot) -> None:
+        images, channels, height, width = slot.extent
+        n, block, row, column = slot.strides
+        blocks = -(-channels // slot.block)
+        shape = (images, blocks, height, width, slot.block)
+        strides = tuple(4 * s for s in (n, block, row, column, 1))
+        self.start = slot.offset
+        self.stop = slot.offset + 1 + sum((length - 1) * s for length, s in zip(shape, (n, block, row, column, 1), strict=True))
+        self.slot, self.arena, self.channels = slot, arena, channels
+        self.elements: Floats = np.lib.stride_tricks.as_strided(arena.host[slot.offset :], shape, strides)
+        self.planar = self.elements[..., 0].reshape(slot.shape) if slot.block == 1 and _contiguous(slot) else self.elements[..., 0]
+
+    def write(self, values: Floats) -> None:
+        target = self.planar
+        target[...] = values if values.shape == target.shape else values.reshape(target.shape)
+        self.arena.to_device(self.start, self.stop)
+
+    def read(self) -> Floats:
+        self.arena.to_host(self.start, self.stop)
+        if self.slot.block == 1:
+            return self.planar.reshape(self.slot.shape).copy()
+        images, blocks, height, width, block = self.elements.shape
+        whole = self.elements.transpose(0, 1, 4, 2, 3).reshape(images, blocks * block, height, width)
+        return np.ascontiguousarray(whole[:, : self.channels]).reshape(self.slot.shape)
+
+
+def _contiguous(slot: Slot) -> bool:
+    _, channels, height, width = slot.extent
+    return slot.strides == (channels * height * width, height * width, width, 1)
+
+
+class OpenCLRunner:
+    """A plan on a device. Levels and variants are switched by writing indices."""
+
+    def __init__(self, device: OpenCLDevice, plan: ExecutionPlan) -> None:
+        self.device, self.plan = device, plan
+        self.by_operator = device.by_operator
+        self._arena = _Memory(device, plan.arena_elements, np.float32)
+        self._load_constants()
+        self._number_launches()
+        self._program_text = _build(device, plan)
+        self._make_kernels()
+        self._inputs = [_Window(self._arena, slot) for slot in plan.inputs]
+        self._outputs = [_Window(self._arena, slot) for slot in plan.outputs]
+        self._epoch = 0
+        self._variants: tuple[int, ...] = ()
+        self.set_level(0)
+        self._execute()
+        if self.by_operator:
+            self._warm_rows()
+
+    # -- set-up
+
+    def _load_constants(self) -> None:
+        for constant in self.plan.constants:
+            raw = np.ascontiguousarray(constant.values).view(np.uint8).ravel()
+            self._arena.host.view(np.uint8)[4 * constant.offset : 4 * constant.offset + raw.size] = raw
+        last = max((c.offset + -(-c.values.nbytes // 4) for c in self.plan.constants), default=0)
+        self._arena.to_device(0, last)
+
+    def _number_launches(self) -> None:
+        """Descriptor rows of all variants, one after another, and for every (operator, variant) the indices of its rows."""
+        case = {name: i for i, name in enumerate(self.plan.functions)}
+        launches: list[Launch] = []
+        self._rows_of: list[list[list[int]]] = []
+        for operator in self.plan.operators:
+            self._rows_of.append([])
+            for variant in operator.variants:
+                self._rows_of[-1].append(list(range(len(launches), len(launches) + len(variant.launches))))
+                launches += variant.launches
+        self._launches = launches
+        self._rows = _Memory(self.device, len(launches) * STRIDE, np.int32)
+        table = self._rows.host[: len(launches) * STRIDE].reshape(-1, STRIDE)
+        for index, launch in enumerate(launches):
+            table[index, : 2 + len(launch.row)] = (case[launch.function], launch.units, *launch.row)
+        self._rows.to_device(0, table.size)
+
+        programs = [self._program(level) for level in self.plan.levels]
+        ends = list(accumulate(map(len, programs)))
+        self._level_spans = [(end - len(program), len(program)) for end, program in zip(ends, programs, strict=True)]
+        self._free = ends[-1]
+        self._programs = _Memory(self.device, self._free + CAPACITY, np.int32)
+        self._programs.host[: self._free] = [index for program in programs for index in program]
+        self._programs.to_device(0, self._free)
+
+    def _program(self, variants: Sequence[int], operators: Sequence[int] | None = None) -> list[int]:
+        chosen = range(len(self._rows_of)) if operators is None else operators
+        return [index for o in chosen for index in self._rows_of[o][variants[o]]]
+
+    def _make_kernels(self) -> None:
+        import pyopencl as cl
+
+        if self.by_operator:
+            self._row_kernels: dict[int, tuple[Any, tuple[int], tuple[int]]] = {}
+            return
+        self._counters = _Memory(self.device, 2 * (1 + 2 * CAPACITY), np.int32)
+        self._groups = (self.device.info.threads,)
+        self._network = []
+        for epoch in (0, 1):
+            kernel = cl.Kernel(self._program_text, "network")
+            fixed = (self._arena, self._rows, self._programs, self._counters)
+            for position, memory in enumerate(fixed):
+                kernel.set_arg(position, memory.argument)
+            kernel.set_arg(4, np.int32(CAPACITY))
+            kernel.set_arg(5, np.int32(epoch))
+            self._network.append(kernel)
+
+    def _row_kernel(self, row: int) -> tuple[Any, tuple[int], tuple[int]]:
+        if row not in self._row_kernels:
+            import pyopencl as cl
+
+            launch = self._launches[row]
+            kernel = cl.Kernel(self._program_text, f"run_{launch.function}")
+            kernel.set_arg(0, self._arena.argument)
+            kernel.set_arg(1, self._rows.argument)
+            kernel.set_arg(2, np.int32(row))
+            group = WORK_GROUP if self.device.info.kind == "gpu" else 1
+            self._row_kernels[row] = kernel, (-(-launch.units // group) * group,), (group,)
+        return self._row_kernels[row]
+
+    def _warm_rows(self) -> None:
+        """Run one row of every function, so that nothing is compiled later."""
+        first = {launch.function: row for row, launch in reversed(list(enumerate(self._launches)))}
+        for row in first.values():
+            self._enqueue([row])
+        self.device.queue.finish()
+
+    # -- choosing
+
+    @property
+    def variants(self) -> tuple[int, ...]:
+        """The variant of every operator that the next run uses."""
+        return self._variants
+
+    def set_level(self, level: int) -> None:
+        """Choose one of the plan's levels; the cheapest way to switch."""
+        self._variants = self.plan.levels[level]
+        self._span(*self._level_spans[level])
+
+    def select(self, variants: Sequence[int]) -> None:
+        """Choose a variant for every operator."""
+        self._variants = tuple(variants)
+        self._span(*self._write_program(self._program(self._variants)))
+
+    def _write_program(self, program: Sequence[int]) -> tuple[int, int]:
+        stop = self._free + len(program)
+        self._programs.host[self._free : stop] = program
+        self._programs.to_device(self._free, stop)
+        return self._free, len(program)
+
+    def _span(self, start: int, count: int) -> None:
+        self._current = (start, count)
+        if not self.by_operator:
+            for kernel in self._network:
+                kernel.set_arg(6, np.int32(start))
+                kernel.set_arg(7, np.int32(count))
+
+    # -- running
+
+    def run(self, *inputs: Floats) -> Floats | tuple[Floats, ...]:
+        """One batch: float32 arrays of exactly the plan's shapes; the output, or a tuple of several."""
+        self._write(inputs)
+        self._execute()
+        return self._read()
+
+    def resume(self, operator: int) -> Floats | tuple[Floats, ...]:
+        """Run from an operator (index) to the end, on the activations that earlier runs left."""
+        start, count = self._current
+        skipped = len(self._program(self._variants, range(operator)))
+        self._span(start + skipped, count - skipped)
+        try:
+            self._execute()
+        finally:
+            self._span(start, count)
+        return self._read()
+
+    def _write(self, inputs: Sequence[Floats]) -> None:
+        if len(inputs) != len(self._inputs):
+            raise DataError(f"the network takes {len(self._inputs)} input(s), not {len(inputs)}")
+        for window, values in zip(self._inputs, inputs, strict=True):
+            if values.shape != window.slot.shape or values.dtype != np.float32:
+                raise DataError(
+                    f"input '{window.slot.name}' takes float32{list(window.slot.shape)}, not {values.dtype}{list(values.shape)}",
+                    mend="convert it with numpy.asarray(x, dtype=numpy.float32), batch axis first",
+                )
+            window.write(values)
+
+    def _read(self) -> Floats | tuple[Floats, ...]:
+        if len(self._outputs) == 1:
+            return self._outputs[0].read()
+        return tuple(window.read() for window in self._outputs)
+
+    def _execute(self) -> None:
+        import pyopencl as cl
+
+        queue = self.device.queue
+        try:
+            if self.by_operator:
+                start, count = self._current
+                self._enqueue(self._programs.host[start : start + count].tolist())
+            elif self._current[1]:
+                cl.enqueue_nd_range_kernel(queue, self._network[self._epoch], self._groups, (1,))
+                self._epoch = 1 - self._epoch
+            queue.finish()
+        except cl.Error as fault:
+            raise DeviceError(f"'{self.device.info.name}' failed while running '{self.plan.name}': {fault}") from fault
+
+    def _enqueue(self, rows: Sequence[int]) -> None:
+        import pyopencl as cl
+
+        for row in rows:
+            kernel, size, group = self._row_kernel(row)
+            if size[0]:
+                cl.enqueue_nd_range_kernel(self.device.queue, kernel, size, group)
+
+    # -- timing
+
+    def time(self, operators: Sequence[int] | None, variants: Sequence[Sequence[int]], seconds: float) -> list[npt.NDArray[np.float64]]:
+        """Milliseconds per execution for each choice of variants (one per operator of the plan), in interleaved rounds.
+
+        With `operators`, only those run, one after another, repeated within a call; otherwise whole inferences are timed from
+        the copy of the input to the copy of the output.
+        """
+        chosen, before = self._variants, self._current
+        samples: list[list[float]] = [[] for _ in variants]
+        try:
+            calls = (
+                [self._timed_operators(operators, v) for v in variants]
+                if operators is not None
+                else [self._timed_inference(v) for v in variants]
+            )
+            end = perf_counter() + seconds
+            while True:
+                for call, kept in zip(calls, samples, strict=True):
+                    kept += call()
+                if perf_counter() > end and len(samples[0]) >= 5:
+                    break
+        finally:
+            self._variants = chosen
+            self._span(*before) if before[0] < self._free else self.select(chosen)
+        return [np.array(kept) for kept in samples]
+
+    def _timed_inference(self, variants: Sequence[int]) -> Any:
+        inputs = [window.planar.copy() for window in self._inputs]
+
+        def call() -> list[float]:
+            self.select(variants)
+            times = []
+            for _ in range(4):
+                begin = perf_counter()
+                for window, values in zip(self._inputs, inputs, strict=True):
+                    window.write(values)
+                self._execute()
+                self._read()
+                times.append(1e3 * (perf_counter() - begin))
+            return times[1:]  # the first brings the variant's weights into the caches
+
+        return call
+
+    def _timed_operators(self, operators: Sequence[int], variants: Sequence[int]) -> Any:
+        program = self._program(variants, operators)
+        if not program:
+            return lambda: [0.0]
+        most = CAPACITY // len(program)
+
+        def repeat(times: int) -> float:
+            self._span(*self._write_program(program * times))
+            begin = perf_counter()
+            self._execute()
+            return 1e3 * (perf_counter() - begin) / times
+
+        repeat(1)
+        once = min(repeat(1) for _ in range(2))
+        count = max(1, min(most, int(TIMED_CALL_MS / max(once, 1e-4))))
+        return lambda: [repeat(count)]
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.device.queue.finish()
+        for name in ("_network", "_row_kernels", "_inputs", "_outputs", "_arena", "_rows", "_programs", "_counters"):
+            self.__dict__.pop(name, None)
+
+
+def _build(device: OpenCLDevice, plan: ExecutionPlan) -> Any:
+    """The compiled program. Raises DeviceError with the place of the saved source and the build log."""
+    import warnings
+
+    import pyopencl as cl
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return cl.Program(device.context, plan.source).build()
+    except cl.Error as fault:
+        saved = Path(tempfile.mkdtemp(prefix="mobiprox-")) / f"{plan.name}.cl"
+        saved.write_text(plan.source)
+        log = str(fault).strip()
+        raise DeviceError(
+            f"the kernels of '{plan.name}' do not build on '{device.info.name}' ({device.info.runtime}, {device.info.isa}); source saved to {saved}\n{log}",
+            mend="choose another device ('mobiprox devices'), or report it with the saved source",
+        ) from fault

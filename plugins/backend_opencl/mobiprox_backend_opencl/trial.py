@@ -1,0 +1,101 @@
+"""The canary: run as a program of its own, it builds and runs a small network that uses every kind of kernel and checks the result.
+
+``python -m mobiprox_backend_opencl.trial INDEX DEVICE_INFO_JSON``: exit status 0 if all is well, else a message on stderr.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mobiprox_core.graph import Graph
+
+
+def digest() -> str:
+    """Of everything that a verdict depends on beside the device: the kernels and how they are put together."""
+    from importlib.resources import files
+
+    core = files("mobiprox_core")
+    texts = sorted((f.name, f.read_text()) for f in (core / "kernels").iterdir() if f.name.endswith(".cl"))
+    return hashlib.sha256(repr((texts, (core / "program.py").read_text())).encode()).hexdigest()
+
+
+def network() -> Graph:
+    """Convolutions in several tiles, depthwise, pooling, activations, sums, softmax: a few thousand multiply-adds."""
+    import numpy as np
+
+    from mobiprox_core.graph import Activation, Graph, Operator, TensorSpec
+
+    rng = np.random.default_rng(0)
+
+    def conv(name: str, source: str, inputs: int, outputs: int, kernel: int, group: int = 1, **more: object) -> Operator:
+        weight = rng.standard_normal((outputs, inputs // group, kernel, kernel)).astype(np.float32) / np.float32(
+            np.sqrt(inputs / group) * kernel
+        )
+        pad = kernel // 2
+        attributes = {"strides": (1, 1), "pads": (pad, pad, pad, pad), "dilations": (1, 1), "group": group}
+        bias = rng.standard_normal(outputs).astype(np.float32)
+        return Operator(name, "conv", (source,), name, attributes, {"weight": weight, "bias": bias}, **more)  # type: ignore[arg-type]
+
+    pool = {"kernel": (2, 2), "strides": (2, 2), "pads": (0, 0, 0, 0), "dilations": (1, 1), "count_include_pad": False}
+    operators = (
+        conv("c1", "x", 3, 32, 3, activation=Activation("relu")),
+        conv("c2", "c1", 32, 32, 3, residual="c1", activation=Activation("tanh")),
+        conv("c3", "c2", 32, 19, 1, activation=Activation("sigmoid")),
+        conv("c4", "c3", 19, 19, 3, group=19, activation=Activation("hard_swish")),
+        Operator("p1", "pool", ("c4",), "p1", {"op": "max", **pool}),
+        Operator("p2", "pool", ("p1",), "p2", {"op": "average", **pool, "kernel": (4, 4)}),
+        Operator("flat", "view", ("p2",), "flat", {"op": "reshape"}),
+        Operator(
+            "fc",
+            "dense",
+            ("flat",),
+            "fc",
+            constants={"weight": rng.standard_normal((10, 19)).astype(np.float32), "bias": np.zeros(10, np.float32)},
+        ),
+        Operator("y", "softmax", ("fc",), "y", {"axis": 1, "log": False}),
+    )
+    shapes = {
+        "x": (2, 3, 8, 8),
+        "c1": (2, 32, 8, 8),
+        "c2": (2, 32, 8, 8),
+        "c3": (2, 19, 8, 8),
+        "c4": (2, 19, 8, 8),
+        "p1": (2, 19, 4, 4),
+        "p2": (2, 19, 1, 1),
+        "flat": (2, 19),
+        "fc": (2, 10),
+        "y": (2, 10),
+    }
+    tensors = {name: TensorSpec(name, shape) for name, shape in shapes.items()}
+    return Graph("trial", 2, (tensors["x"],), (tensors["y"],), operators, tensors)
+
+
+def main() -> None:
+    import numpy as np
+
+    from mobiprox_core import reference
+    from mobiprox_core.lowering import lower
+    from mobiprox_core.plan import DeviceInfo
+
+    from .devices import find
+    from .runner import OpenCLDevice
+
+    index, info = int(sys.argv[1]), DeviceInfo(**json.loads(sys.argv[2]))
+    graph = network()
+    x = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    (expected,) = reference.run(graph, [x])
+    plan = lower(graph, info, {}, {})
+    for by_operator in (True,) if info.kind == "gpu" else (False, True):
+        runner = OpenCLDevice(find()[index].handle, info, by_operator).load(plan)
+        for _ in range(3):
+            worst = float(np.abs(np.asarray(runner.run(x)) - expected).max())
+            if not worst < 1e-4:
+                raise SystemExit(f"wrong results (largest difference {worst:.2g})")
+
+
+if __name__ == "__main__":
+    main()
