@@ -153,7 +153,7 @@ def load(path: str | Path, registry: Registry) -> Experiment:
     text, found = document.read(path)
     if not isinstance(text.value, Mapping):
         raise ExperimentError("expected a mapping (key: value)", where=text.where(()), mend="start it with 'mobiprox: 1'")
-    schema = experiment_schema(registry)
+    schema = experiment_schema(registry, _words(text.value))
     number = text.value.get("mobiprox")
     if isinstance(number, int) and number > SCHEMA_NUMBER:  # what else is wrong with a newer format, only a newer Mobiprox can say
         what, mend = next((what, mend) for key, what, mend in faults(text.value, schema, registry) if key == ("mobiprox",))
@@ -194,7 +194,7 @@ def _from_text(kind: str, text: str, registry: Registry, where: str) -> Any:
         value = document.parse(text, where)[0].value
     except ExperimentError as error:
         raise UsageError(f"'{text}' cannot be read: {error.what}", where=where, mend=error.mend) from error
-    for key, what, mend in faults(value, choice_schema(kind, registry), registry):
+    for key, what, mend in faults(value, choice_schema(kind, registry, _words(value)), registry):
         raise UsageError(f"{spell(key)}: {what}" if key else what, where=where, mend=mend)
     return value
 
@@ -220,6 +220,14 @@ def _own_schemas(value: Mapping[str, Any], registry: Registry) -> Iterator[tuple
     for kind, path, name in places:
         if name in registry.names(kind):
             yield path, registry.get(kind, name).options
+
+
+def _words(value: Any) -> set[str]:
+    """Every key and every text in a value."""
+    if isinstance(value, str):
+        return {value}
+    own = {key for key in value if isinstance(key, str)} if isinstance(value, Mapping) else set()
+    return own.union(*(_words(item) for item in _items(value).values()))
 
 
 def _items(value: Any) -> Mapping[Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,11 @@ RESERVED: Mapping[str, frozenset[str]] = {
 """Keys that stand beside a plugin's own options."""
 
 
-def experiment_schema(registry: Registry) -> Schema:
-    """JSON Schema (2020-12) of an experiment file with these plugins."""
+def experiment_schema(registry: Registry, mentioned: Container[str] | None = None) -> Schema:
+    """JSON Schema (2020-12) of an experiment file with these plugins.
+
+    mentioned: the names that a file has anywhere; the options of other plugins may be left out (checking dozens takes its time).
+    """
     patterns = {"type": "array", "items": {"type": "string", "minLength": 1}}
     search = {
         "max_loss_pp": {
@@ -64,7 +67,7 @@ def experiment_schema(registry: Registry) -> Schema:
         "type": "object",
         "properties": {
             "mobiprox": {"const": SCHEMA_NUMBER, "description": "schema number of this file"},
-            "model": _inline("frontend", "frontend", {}, [], registry),
+            "model": _inline("frontend", "frontend", {}, [], registry, mentioned),
             "data": {
                 "type": "object",
                 "properties": {
@@ -78,30 +81,30 @@ def experiment_schema(registry: Registry) -> Schema:
             },
             "techniques": {
                 "type": "array",
-                "items": _named("technique", registry),
+                "items": _named("technique", registry, mentioned),
                 "minItems": 1,
                 "description": "the approximations to choose from",
             },
-            "search": _inline("heuristic", "heuristic", search, [], registry),
-            "backend": _named("backend", registry),
-            "strategy": _named("strategy", registry),
+            "search": _inline("heuristic", "heuristic", search, [], registry, mentioned),
+            "backend": _named("backend", registry, mentioned),
+            "strategy": _named("strategy", registry, mentioned),
             "trace": {**data, "description": "a stream that is replayed with the strategy"},
-            "energy": _named("meter", registry),
+            "energy": _named("meter", registry, mentioned),
             "seed": {"type": "integer", "minimum": 0, "default": 0, "description": "of everything random"},
         },
         "required": ["mobiprox", "model", "data", "techniques", "search", "backend"],
         "additionalProperties": False,
-        "$defs": {"data": _data(registry)},
+        "$defs": {"data": _data(registry, mentioned)},
     }
 
 
-def choice_schema(kind: str, registry: Registry) -> Schema:
+def choice_schema(kind: str, registry: Registry, mentioned: Container[str] | None = None) -> Schema:
     """Schema of ``NAME`` or ``{NAME: options}`` alone; of ``{dataset: NAME, split: NAME, ...}`` for data sets."""
-    return _data(registry) if kind == "dataset" else _named(kind, registry)
+    return _data(registry, mentioned) if kind == "dataset" else _named(kind, registry, mentioned)
 
 
-def _data(registry: Registry) -> Schema:
-    return _inline("dataset", "dataset", {"split": {"type": "string", "minLength": 1}}, ["split"], registry)
+def _data(registry: Registry, mentioned: Container[str] | None) -> Schema:
+    return _inline("dataset", "dataset", {"split": {"type": "string", "minLength": 1}}, ["split"], registry, mentioned)
 
 
 def _options(kind: str, name: str, registry: Registry) -> Schema:
@@ -120,12 +123,12 @@ def _options(kind: str, name: str, registry: Registry) -> Schema:
     return options
 
 
-def _all_options(kind: str, registry: Registry) -> dict[str, Schema]:
+def _all_options(kind: str, registry: Registry, mentioned: Container[str] | None) -> dict[str, Schema]:
     """Name -> options of every offer of a kind; one whose options are broken is left out, and said to be so where it is used."""
     found = {}
     for name in registry.names(kind):
         with suppress(PluginError):
-            found[name] = _options(kind, name, registry)
+            found[name] = _options(kind, name, registry) if mentioned is None or name in mentioned else {"properties": {}}
     return found
 
 
@@ -133,9 +136,9 @@ def _name_schema(kind: str, names: Iterable[str]) -> Schema:
     return {"type": "string", "enum": list(names), _KIND: kind}
 
 
-def _inline(key: str, kind: str, common: Schema, required: Sequence[str], registry: Registry) -> Schema:
+def _inline(key: str, kind: str, common: Schema, required: Sequence[str], registry: Registry, mentioned: Container[str] | None) -> Schema:
     """``{key: NAME, ...}`` with the options of the named plugin beside it."""
-    offered = _all_options(kind, registry)
+    offered = _all_options(kind, registry, mentioned)
     branches = []
     for name, options in offered.items():
         splits = registry.get("dataset", name).splits if kind == "dataset" else ()
@@ -155,9 +158,9 @@ def _inline(key: str, kind: str, common: Schema, required: Sequence[str], regist
     }
 
 
-def _named(kind: str, registry: Registry) -> Schema:
+def _named(kind: str, registry: Registry, mentioned: Container[str] | None) -> Schema:
     """``NAME`` or ``{NAME: options}``."""
-    options = _all_options(kind, registry)
+    options = _all_options(kind, registry, mentioned)
     bare = [name for name, schema in options.items() if not schema.get("required")]
     loose = {name: {**schema, "type": ["object", "null"]} if name in bare else schema for name, schema in options.items()}
     return {

@@ -1,0 +1,57 @@
+"""Progress for people: a line that moves on a terminal, a line per stage elsewhere. Always on stderr; stdout is for results."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+from .interfaces import Progress
+
+_BAR = 24
+
+
+class ProgressPrinter:
+    """A `ProgressSink` that prints. As a context manager it leaves the terminal clean."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._moves = self._stream.isatty()
+        self._started = time.perf_counter()
+        self._stage: str | None = None
+        self._drawn = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage != self._stage:
+            self._clear()
+            self._stage = progress.stage
+            note = f": {progress.note}" if progress.note and not self._moves else ""
+            self._write(f"[{time.perf_counter() - self._started:6.1f} s] {progress.stage}{note}\n")
+        now = time.perf_counter()
+        if self._moves and (now - self._drawn > 0.1 or progress.done == progress.total):
+            self._drawn = now
+            self._clear()
+            self._write(_line(progress)[: shutil.get_terminal_size().columns - 1])
+
+    def __enter__(self) -> ProgressPrinter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._moves:
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def _line(progress: Progress) -> str:
+    if not progress.total:
+        return f"  {progress.done or ''} {progress.note}".rstrip()
+    filled = _BAR * min(progress.done, progress.total) // progress.total
+    return f"  [{'#' * filled}{'.' * (_BAR - filled)}] {progress.done}/{progress.total} {progress.note}"
