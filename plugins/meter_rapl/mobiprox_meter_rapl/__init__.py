@@ -1,0 +1,1 @@
+"""Energy from the RAPL counters of Intel and AMD processors."""
