@@ -308,7 +308,7 @@
     top += 84;
 
     const height = 24;
-    label(top + 16, "right");
+    label(top + 16, replay.accuracy === null ? "same" : "right");
     add(svg, "rect", { class: "right", x: frame.left, y: top, width: frame.right - frame.left, height });
     const strip = (share, name, under) => {
       const d = share.map((s, i) => {
