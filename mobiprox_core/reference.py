@@ -84,7 +84,7 @@ def run_operator(
         y = y + inputs[op.residual]
     if op.activation is not None:
         y = activate(y, op.activation)
-    return np.ascontiguousarray(_through(parts, "finish", y), np.float32)
+    return np.asarray(_through(parts, "finish", y), np.float32, order="C")
 
 
 def activate(x: Floats, activation: Activation) -> Floats:
