@@ -57,22 +57,19 @@ class Journal:
                 except (ValueError, KeyError, TypeError):
                     continue  # a damaged line is a measurement lost, no more
 
-    def key(self, *what: str | int | Sequence[str]) -> str:
+    def recall(self, *what: str | int | Sequence[str]) -> Json | None:
+        """The value noted under `what`, or None."""
+        return self._known.get(self._key(what))
+
+    def note(self, *what: str | int | Sequence[str], value: Json) -> Json:
+        """Write a value down, and return it."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": self._key(what), "what": what, "value": value}, allow_nan=False) + "\n")
+        self._known[self._key(what)] = value
+        return value
+
+    def _key(self, what: tuple[str | int | Sequence[str], ...]) -> str:
         return digest([self._scope, *what])
-
-    def has(self, *what: str | int | Sequence[str]) -> bool:
-        return self.key(*what) in self._known
-
-    def once(self, *what: str | int | Sequence[str], measure: Callable[[], Json]) -> Json:
-        """The value noted under `what`; where there is none, the measured one, noted before it is returned."""
-        key = self.key(*what)
-        if key not in self._known:
-            value = measure()
-            line = json.dumps({"key": key, "what": what, "value": value}, allow_nan=False)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-            self._known[key] = value
-        return self._known[key]
 
 
 class Ledger:

@@ -77,7 +77,9 @@ def test_an_interrupted_stage_loses_only_the_measurement_in_progress(tmp_path: P
             done.append(i)
             return i * i
 
-        write_json(tmp_path / "squares.json", [journal.once("square", i, measure=lambda i=i: measure(i)) for i in range(6)])
+        known = [journal.recall("square", i) for i in range(6)]
+        squares = [journal.note("square", i, value=measure(i)) if square is None else square for i, square in enumerate(known)]
+        write_json(tmp_path / "squares.json", squares)
 
     with pytest.raises(KeyboardInterrupt):
         Ledger(tmp_path, resume=False).stage("squares", {}, ["squares.json"], lambda j: work(j, fail_at=4))
@@ -89,9 +91,10 @@ def test_an_interrupted_stage_loses_only_the_measurement_in_progress(tmp_path: P
 
 def test_measurements_made_under_other_inputs_are_not_taken_over(tmp_path: Path) -> None:
     first, second = (Journal(tmp_path / JOURNAL, scope) for scope in ("cpu", "gpu"))
-    assert first.once("latency", measure=lambda: 1.0) == 1.0
-    assert second.once("latency", measure=lambda: 2.0) == 2.0
-    assert Journal(tmp_path / JOURNAL, "cpu").once("latency", measure=lambda: 3.0) == 1.0
+    first.note("latency", "conv", value=1.0)
+    assert second.recall("latency", "conv") is None
+    second.note("latency", "conv", value=2.0)
+    assert Journal(tmp_path / JOURNAL, "cpu").recall("latency", "conv") == 1.0
 
 
 def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path: Path) -> None:

@@ -1,0 +1,140 @@
+"""Where configurations are run for real: lowered, loaded on the device, timed, and fed with data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from .configuration import Configuration
+from .interfaces import Device, Meter, Runner, Technique
+from .lowering import lower
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from .interfaces import Floats
+    from .network import Network
+    from .plan import ExecutionPlan
+
+BATCH = 32
+"""Inputs per run where only the outputs count."""
+
+
+class Lab:
+    """One network on one opened device. A context manager: whatever it loaded is closed at the end."""
+
+    def __init__(self, network: Network, device: Device, techniques: Mapping[str, Technique], sample: Floats) -> None:
+        """sample: float32[>= 1, ...], an input to time with, so that zeros do not flatter."""
+        self.network = network
+        self.sample = sample
+        self.device = device
+        self.techniques = techniques
+        self._loaded: tuple[tuple[object, ...], Runner] | None = None
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.unload()
+
+    @property
+    def single(self) -> int:
+        """The batch size of one inference."""
+        return self.network.batch or 1
+
+    @property
+    def many(self) -> int:
+        """The batch size for going through data."""
+        return self.network.batch or BATCH
+
+    def lower(self, configurations: Sequence[Configuration], batch: int) -> ExecutionPlan:
+        """The plan with these levels; the first is exact."""
+        return lower(self.network.at_batch(batch), self.device.info, self.techniques, {}, configurations)
+
+    def levels(self, configurations: Sequence[Configuration], batch: int) -> Runner:
+        """A runner with these levels; the last one is kept, so that asking again costs nothing."""
+        key = (tuple(configurations), batch)
+        if self._loaded is None or self._loaded[0] != key:
+            self.unload()
+            self._loaded = key, self.device.load(self.lower(configurations, batch))
+        return self._loaded[1]
+
+    def unload(self) -> None:
+        if self._loaded is not None:
+            self._loaded[1].close()
+            self._loaded = None
+
+    def time(self, configurations: Sequence[Configuration], seconds: float) -> list[npt.NDArray[np.float64]]:
+        """Milliseconds of whole inferences, float64[R] per configuration, interleaved over about `seconds`."""
+        runner = self.levels(configurations, self.single)
+        runner.run(self.first(self.single))
+        return runner.time(None, runner.plan.levels, seconds)
+
+    def first(self, batch: int) -> Floats:
+        """The sample as a whole batch."""
+        return filled(self.sample[:batch], batch)
+
+    def outputs(
+        self, configurations: Sequence[Configuration], inputs: Floats, done: Callable[[int], None] = lambda level: None
+    ) -> list[Floats]:
+        """Class scores float32[N, K] of inputs[N, ...] per configuration. done: called with each level that is finished."""
+        runner = self.levels(configurations, self.many)
+        results = []
+        for level in range(len(configurations)):
+            runner.set_level(level)
+            results.append(through(runner, inputs))
+            done(level)
+        return results
+
+    def energy_mj(self, configurations: Sequence[Configuration], meter: Meter, seconds: float) -> list[float]:
+        """Millijoule of one inference per configuration, each a mean over about `seconds`."""
+        import time
+
+        runner = self.levels(configurations, self.single)
+        batch = self.first(self.single)
+        energies = []
+        for level in range(len(configurations)):
+            runner.set_level(level)
+            count, end = 0, time.perf_counter() + seconds
+            with meter.measure() as reading:
+                while time.perf_counter() < end:
+                    runner.run(batch)
+                    count += 1
+            energies.append(reading.energy_mj / (count * self.single))
+        return energies
+
+
+def through(runner: Runner, inputs: Floats) -> Floats:
+    """Class scores float32[N, K] of inputs[N, ...] at the runner's present level; the last batch is filled up and cut."""
+    import numpy as np
+
+    batch = runner.plan.batch
+    results = []
+    for start in range(0, len(inputs), batch):
+        part = inputs[start : start + batch]
+        results.append(scores(runner.run(filled(part, batch)))[: len(part)].copy())
+    return np.concatenate(results)
+
+
+def filled(inputs: Floats, batch: int) -> Floats:
+    """inputs[n, ...], n <= batch, with the last one repeated up to the batch."""
+    import numpy as np
+
+    return np.concatenate([inputs, np.repeat(inputs[-1:], batch - len(inputs), axis=0)])
+
+
+def scores(output: Floats | tuple[Floats, ...]) -> Floats:
+    """The output as float32[N, K]."""
+    only = output[0] if isinstance(output, tuple) else output
+    return only.reshape(len(only), -1)
+
+
+def median_and_ci(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Median of values[R], and the half-width of its 95 % confidence interval (order statistics: no distribution is assumed)."""
+    import numpy as np
+
+    ordered = np.sort(values)
+    half = 0.98 * np.sqrt(len(ordered))
+    low, high = max(0, int(np.floor(len(ordered) / 2 - half))), min(len(ordered) - 1, int(np.ceil(len(ordered) / 2 + half)))
+    return float(np.median(ordered)), float(ordered[high] - ordered[low]) / 2

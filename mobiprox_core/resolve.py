@@ -1,0 +1,193 @@
+"""Everything an experiment names, found and checked, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from .configuration import KnobSpace, Setting
+from .errors import DataError, DeviceError, LoweringError
+from .experiment import DataChoice, Experiment
+from .interfaces import Backend, Heuristic, Meter, Samples, StrategyOffer, Technique
+from .ledger import digest
+from .plugins import Registry
+
+if TYPE_CHECKING:
+    from .graph import Graph
+    from .network import Network
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resolved:
+    """An experiment with its network, data and plugins at hand.
+
+    trace: None where there is none. already_softmax: whether the network's output is probabilities rather than logits.
+    macs: multiply-adds of each operator, per inference.
+    """
+
+    experiment: Experiment
+    network: Network
+    tune: Samples
+    test: Samples
+    trace: Samples | None
+    techniques: Mapping[str, Technique]
+    space: KnobSpace
+    couplings: tuple[tuple[str, ...], ...]
+    heuristic: Heuristic
+    backend: Backend
+    strategy: StrategyOffer | None
+    meter: Meter | None
+    already_softmax: bool
+    macs: Mapping[str, int]
+    plugins: Mapping[str, str]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.tune.classes
+
+    @property
+    def graph(self) -> Graph:
+        """At the batch size of one inference: 1, unless the network fixes another."""
+        return self.network.at_batch(self.network.batch or 1)
+
+
+def resolve(experiment: Experiment, registry: Registry) -> Resolved:
+    """Load network and data, find the plugins, offer the settings.
+
+    Raises ExperimentError, PluginError or LoweringError, each with the line of the experiment that it comes from.
+    """
+    from .network import Network
+
+    with experiment.at("model"):
+        model = registry.get("frontend", experiment.model.name).load(experiment.model.options, experiment.folder)
+        network = Network.from_model(model, _name(experiment))
+        graph = network.at_batch(network.batch or 1)
+        _check_network(graph)
+    techniques = {}
+    for index, choice in enumerate(experiment.techniques):
+        with experiment.at(f"techniques[{index}]"):
+            techniques[choice.name] = registry.get("technique", choice.name)
+    with experiment.at("search"):
+        space = knob_space(experiment, graph, techniques)
+    with experiment.at("energy"):
+        meter = None if experiment.energy is None else registry.get("meter", experiment.energy.name)
+        if meter is not None and (problem := meter.problem()) is not None:
+            raise DeviceError(
+                f"'{experiment.energy.name if experiment.energy else ''}' cannot measure: {problem}", mend="leave 'energy' out"
+            )
+    return Resolved(
+        experiment=experiment,
+        network=network,
+        tune=_samples(experiment, "data.tune", experiment.tune, graph, registry),
+        test=_samples(experiment, "data.test", experiment.test, graph, registry),
+        trace=None if experiment.trace is None else _samples(experiment, "trace", experiment.trace, graph, registry),
+        techniques=MappingProxyType(techniques),
+        space=space,
+        couplings=tuple(coupled for technique in techniques.values() for coupled in technique.couplings(graph)),
+        heuristic=registry.get("heuristic", experiment.search.heuristic),
+        backend=registry.get("backend", experiment.backend.name),
+        strategy=None if experiment.strategy is None else registry.get("strategy", experiment.strategy.name),
+        meter=meter,
+        already_softmax=ends_in_softmax(graph),
+        macs=MappingProxyType({op.name: graph.macs(op) for op in graph.operators}),
+        plugins=MappingProxyType(_plugins(experiment, registry)),
+    )
+
+
+def knob_space(experiment: Experiment, graph: Graph, techniques: Mapping[str, Technique]) -> KnobSpace:
+    """Every single setting that the experiment's techniques offer on the operators that it admits."""
+    options = {choice.name: choice.options for choice in experiment.techniques}
+    return KnobSpace(
+        {
+            op.name: tuple(
+                Setting((knobs,)) for name, technique in techniques.items() for knobs in technique.settings(op, graph, options[name])
+            )
+            for op in graph.operators
+            if experiment.search.admits(op.name)
+        }
+    )
+
+
+def ends_in_softmax(graph: Graph) -> bool:
+    """Whether the first output is probabilities."""
+    made_by = {op.output: op for op in graph.operators}
+    op = made_by.get(graph.outputs[0].name)
+    while op is not None and op.kind == "view":
+        op = made_by.get(op.inputs[0])
+    return op is not None and op.kind == "softmax" and not op["log"]
+
+
+def digest_of_samples(samples: Samples) -> str:
+    """SHA-256 of inputs and labels."""
+    from hashlib import sha256
+
+    import numpy as np
+
+    return digest(
+        [
+            [str(array.dtype), list(array.shape), sha256(np.ascontiguousarray(array).tobytes()).hexdigest()]
+            for array in (samples.inputs, np.empty(0) if samples.labels is None else samples.labels)
+        ]
+    )
+
+
+def _name(experiment: Experiment) -> str:
+    """What to call the network: as its file is called, else as the experiment is."""
+    files = [file for key, file in experiment.files.items() if key.startswith("model.")]
+    return (files[0] if files else Path(experiment.document.name)).stem
+
+
+def _check_network(graph: Graph) -> None:
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise LoweringError(
+            f"the network has {len(graph.inputs)} input(s) and {len(graph.outputs)} output(s); tuning needs one of each",
+            mend="export the network with its class scores as the only output",
+        )
+
+
+def _samples(experiment: Experiment, key: str, choice: DataChoice, graph: Graph, registry: Registry) -> Samples:
+    with experiment.at(key):
+        samples = registry.get("dataset", choice.dataset).load(choice.split, choice.options, experiment.folder)
+        check_samples(samples, graph)
+        return samples
+
+
+def check_samples(samples: Samples, graph: Graph) -> None:
+    """Raises DataError for data that the network cannot take."""
+    import numpy as np
+
+    wanted = graph.inputs[0].shape[1:]
+    classes = int(np.prod(graph.outputs[0].shape[1:]))
+    inputs, labels = samples.inputs, samples.labels
+    if inputs.dtype != np.float32 or inputs.shape[1:] != wanted:
+        raise DataError(
+            f"samples are {inputs.dtype}{list(inputs.shape[1:])}; the network's input '{graph.inputs[0].name}' takes float32{list(wanted)}",
+            mend="choose the data set that this network was trained on, or its options",
+        )
+    if not len(inputs):
+        raise DataError("there are no samples", mend="choose another split, or other options")
+    if not np.isfinite(inputs).all():
+        raise DataError("some samples are not finite numbers", mend="clean the data")
+    if labels is None:
+        return
+    if labels.shape != (len(inputs),):
+        raise DataError(f"{labels.size} label(s) for {len(inputs)} sample(s)", mend="give one label per sample")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise DataError(
+            f"labels go from {labels.min()} to {labels.max()}; the network tells {classes} classes apart, 0 to {classes - 1}",
+            mend="number the labels in the order of the network's outputs, from 0",
+        )
+
+
+def _plugins(experiment: Experiment, registry: Registry) -> dict[str, str]:
+    """Version of every plugin that the experiment uses, by distribution."""
+    used: list[tuple[str, str]] = [("frontend", experiment.model.name), ("heuristic", experiment.search.heuristic)]
+    used += [("technique", choice.name) for choice in experiment.techniques]
+    used += [("dataset", data.dataset) for data in (experiment.tune, experiment.test, experiment.trace) if data is not None]
+    named: dict[str, Any] = {"backend": experiment.backend, "strategy": experiment.strategy, "meter": experiment.energy}
+    used += [(kind, choice.name) for kind, choice in named.items() if choice is not None]
+    providers = [registry.provider(kind, name) for kind, name in used]
+    return dict(sorted((plugin.distribution, plugin.version) for plugin in providers))
