@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from math import prod
 from typing import Any
 
@@ -98,7 +99,7 @@ class Layout:
 
 
 def four(shape: Shape) -> Extent:
-    """A logical shape as (N, C, H, W): missing spatial axes are 1, [N, C, L] is [N, C, 1, L]; longer shapes are flattened."""
+    """A logical shape as (N, C, H, W): missing spatial axes are 1, [N, C, L] is [N, C, 1, L]; axes between are merged."""
     match shape:
         case ():
             return 1, 1, 1, 1
@@ -106,11 +107,9 @@ def four(shape: Shape) -> Extent:
             return n, 1, 1, 1
         case (n, c):
             return n, c, 1, 1
-        case (n, c, length):
-            return n, c, 1, length
-        case (n, c, h, w):
-            return n, c, h, w
-    return 1, 1, 1, prod(shape)
+        case (n, c, *rest, w):
+            return n, c, prod(rest), w
+    raise AssertionError(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +290,7 @@ class _Lowering:
 
     def constant(self, values: npt.NDArray[Any], name: str) -> int:
         values = np.ascontiguousarray(values)
-        key = (values.dtype.str, values.tobytes())
+        key = (values.dtype.str, sha256(values).digest())
         if key not in self.known:
             self.known[key] = self.constant_elements
             self.constants.append((name, self.constant_elements, values))
@@ -304,7 +303,7 @@ class _Lowering:
             return self.constant(addresses.astype(np.int32), name)
         for buffer in np.unique(addresses >> BUFFER_SHIFT):
             self.touch(int(buffer))
-        key = ("addresses", addresses.tobytes())
+        key = ("addresses", sha256(addresses).digest())
         if key not in self.known:
             self.known[key] = self.constant_elements
             self.relocated.append(len(self.constants))
