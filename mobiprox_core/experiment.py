@@ -241,13 +241,13 @@ def _at(value: Any, path: KeyPath) -> Any:
     return value
 
 
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_VARIABLE = re.compile(r"\$(\{)?(?P<name>[A-Za-z_]\w*)(?(1)\})")
 
 
 def _resolve_files(
     value: Any, schemas: Iterator[tuple[KeyPath, Mapping[str, Any]]], folder: Path
 ) -> tuple[Any, dict[str, Path], list[tuple[KeyPath, str, str]]]:
-    """The value with ``${NAME}`` in paths replaced from the environment, the files it names, and what is wrong with them."""
+    """The value with ``$NAME`` and ``${NAME}`` in paths replaced from the environment, the files it names, and what is wrong with them."""
     value = _copy(value)
     files: dict[str, Path] = {}
     wrong: list[tuple[KeyPath, str, str]] = []
@@ -256,10 +256,10 @@ def _resolve_files(
         for inner in list(paths(holder[last], own)):
             key = (*base, *inner)
             at, name = _reach(value, key)
-            if unset := [v for v in _VARIABLE.findall(at[name]) if v not in os.environ]:
+            if unset := [v["name"] for v in _VARIABLE.finditer(at[name]) if v["name"] not in os.environ]:
                 wrong.append((key, f"the environment variable {unset[0]} is not set", f"set it: export {unset[0]}=..., or write the path"))
                 continue
-            at[name] = _VARIABLE.sub(lambda match: os.environ[match[1]], at[name])
+            at[name] = _VARIABLE.sub(lambda match: os.environ[match["name"]], at[name])
             file = folder / Path(at[name]).expanduser()
             if file.exists():
                 files[spell(key)] = file

@@ -64,10 +64,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 )
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant; None where none is close. Case and dashes do not count."""
+def did_you_mean(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """The known name that was probably meant; None where none is as like (0 to 1). Case and dashes do not count."""
     plain = {k.lower().replace("-", "_"): k for k in known}
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), plain, n=1, cutoff=0.79)
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), plain, n=1, cutoff=likeness)
     return plain[close[0]] if close else None
 
 
@@ -171,7 +171,7 @@ class Registry:
         suspect = self._suspect(of, name)
         if suspect is not None and suspect.problem is not None:
             return PluginError(f"{what}; a plugin that may offer it is broken: {suspect.problem.what}", mend=suspect.problem.mend)
-        if likely := did_you_mean(name, known):
+        if likely := did_you_mean(name, known, likeness=0.79):  # int8 for int4 is no slip of the finger
             return PluginError(what, mend=f"did you mean '{likely}'?")
         mends = [f"installed {of.plural}: {', '.join(known)}" if known else f"no {kind} is installed"]
         if re.fullmatch(r"[a-z][a-z0-9_]*", name):

@@ -154,7 +154,7 @@ def _inline(key: str, kind: str, common: Schema, required: Sequence[str], regist
         "properties": {key: _name_schema(kind, offered)},
         "required": [key],
         "allOf": branches,
-        "description": f"{{{', '.join(f'{k}: NAME' for k in (key, *required))}, and the options of the {kind}}}",
+        "description": f"{{{', '.join(f'{k}: NAME' for k in (key, *required))}, and the options of the {kind}}}; installed: {', '.join(offered) or 'none'}",
     }
 
 
@@ -173,7 +173,7 @@ def _named(kind: str, registry: Registry, mentioned: Container[str] | None) -> S
             "if": {"maxProperties": 1},
             "then": {"properties": loose, "additionalProperties": False, _KIND: kind},
         },
-        "description": f"a {kind}, as NAME or as NAME: {{options}}",
+        "description": f"a {kind}, as NAME or as NAME: {{options}}; installed: {', '.join(options) or 'none'}",
     }
 
 
@@ -222,7 +222,9 @@ def _explain(error: ValidationError, registry: Registry) -> Iterator[tuple[KeyPa
     elif keyword == "required" and isinstance(value, Mapping):
         # jsonschema gives one error per missing key and names it only in the message
         key = next(key for key in bound if key not in value and error.message.startswith(repr(key)))
-        yield path, f"'{key}' is missing", _add(key, schema.get("properties", {}).get(key, {}))
+        known = schema.get("properties", {})
+        if key not in [did_you_mean(extra, known) for extra in value if extra not in known]:  # a misspelt key is one fault, not two
+            yield path, f"'{key}' is missing", _add(key, known.get(key, {}))
     elif keyword == "const" and path == ("mobiprox",):
         newer = isinstance(value, int) and value > bound
         mend = "upgrade: pip install --upgrade mobiprox" if newer else f"write 'mobiprox: {bound}'"
