@@ -20,7 +20,7 @@ _KEY = {"type": "string", "description": "The array to take from an .npz file."}
 class Arrays:
     """Reads inputs, labels and groups from .npy files, or by key from .npz files.
 
-    The split is empty or ``all`` for everything, or a range of samples, ``0:500`` or ``500:``.
+    The split is ``all``, or a range of samples, ``0:500`` or ``500:``.
     """
 
     name = "arrays"
@@ -55,7 +55,8 @@ class Arrays:
         _check(bool(np.isfinite(inputs).all()), "inputs", "hold values that are not finite")
         classes = tuple(options.get("classes", ()))
         if labels is not None:
-            _check(labels.dtype.kind in "biu" or bool((labels == np.round(labels)).all()), "labels", "are not whole numbers")
+            whole = labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and bool((labels == np.round(labels)).all()))
+            _check(whole, "labels", "are not whole numbers")
             labels = labels.astype(np.int64)
             _check(not labels.size or labels.min() >= 0, "labels", "are negative")
             _check(not classes or not labels.size or labels.max() < len(classes), "labels", f"go beyond the {len(classes)} classes")
@@ -86,16 +87,16 @@ class Arrays:
             raise DataError(f"no file {path}", mend=mend)
         try:
             array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as fault:
+        except Exception as fault:  # a damaged header is parsed as Python, and raises as such
             raise DataError(f"{path} is no readable .npy file: {fault}", mend="write it with numpy.save, without Python objects") from fault
         return array
 
 
 def _range(split: str) -> slice:
-    if split in ("", "all"):
+    if split == "all":
         return slice(None)
     if not (found := re.fullmatch(r"(\d*):(\d*)", split)):
-        raise DataError(f"'{split}' is no split of arrays", mend="leave it out, or write a range of samples like '0:500'")
+        raise DataError(f"'{split}' is no split of arrays", mend="write 'all', or a range of samples like '0:500'")
     first, end = (int(number) if number else None for number in found.groups())
     return slice(first, end)
 
