@@ -116,7 +116,7 @@ def test_what_may_be_left_out_has_a_default(folder: Path) -> None:
 # change, line of the fault, key path, words of the message, words of the mend
 BROKEN: dict[str, tuple[str, str, int, str, str, str]] = {
     "a wrong key": ("techniques:", "technique:", 6, "technique", "unknown key 'technique'", "did you mean 'techniques'?"),
-    "a key that is missing": ("backend: {abacus: {device: auto}}\n", "", 1, "", "'backend' is missing", "installed backends: abacus"),
+    "a key that is missing": ("backend: {abacus: {device: auto}}\n", "", 1, "", "'backend' is missing", "installed: abacus"),
     "no schema number": ("mobiprox: 1  # schema number\n", "", 1, "", "'mobiprox' is missing", "add 'mobiprox: 1'"),
     "a newer schema number": ("mobiprox: 1", "mobiprox: 2", 1, "mobiprox", "expected schema number 1, got 2", "upgrade"),
     "an unknown technique": ("- blur", "- blurr", 8, "techniques[1]", "no technique is called 'blurr'", "did you mean 'blur'?"),
