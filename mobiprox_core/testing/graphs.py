@@ -1,11 +1,12 @@
 """Small graphs for tests: one convolution or dense layer with random weights, of ordinary and of awkward shapes.
 
-Inputs are called ``x`` and, where a residual is added, ``r``; the output is ``y`` and the operator ``op``.
+Inputs are called ``x`` and, where a residual is added, ``r``; the output is ``y``, and the operator that matters ``op``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,16 @@ def dense(
     rng = np.random.default_rng(seed)
     weight = _weights(rng, (outputs, features))
     return _single("dense", (*rows, features), (*rows, outputs), {}, weight, rng, activation, residual)
+
+
+def identity_block(*, batch: int = 1, channels: int = 19, size: tuple[int, int] = (7, 6), activation: Activation | None = RELU) -> Graph:
+    """A residual block: op(t) + t with t = relu(x). What is added then lies in memory with the border that the convolution reads."""
+    graph = convolution(batch=batch, channels=channels, filters=channels, size=size, activation=activation)
+    x = graph.tensors["x"]
+    t = TensorSpec("t", x.shape)
+    before = Operator(name="before", kind="activation", inputs=("x",), output="t", activation=RELU, nodes=("before",))
+    op = replace(graph["op"], inputs=("t", "weight", "bias"), residual="t")
+    return replace(graph, operators=(before, op), tensors={**graph.tensors, "t": t})
 
 
 def inputs(graph: Graph, seed: int = 0) -> tuple[Floats, ...]:
@@ -141,6 +152,8 @@ AWKWARD: Mapping[str, Callable[[], Graph]] = MappingProxyType(
             batch=3, channels=3, filters=16, size=(7, 7), activation=TANH, residual=True
         ),
         "three images, depthwise": lambda: convolution(batch=3, channels=3, filters=3, size=(6, 9), group=3),
+        "residual block": identity_block,
+        "residual block, three images": lambda: identity_block(batch=3, channels=33, size=(5, 8), activation=TANH),
         "dense": lambda: dense(features=45, outputs=19),
         "dense, three images": lambda: dense(rows=(3,), features=64, outputs=32, activation=RELU),
         "dense, one feature": lambda: dense(rows=(3,), features=1, outputs=3, activation=TANH),

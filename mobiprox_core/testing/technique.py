@@ -58,7 +58,7 @@ class TechniqueContract:
 
     @pytest.fixture
     def offered(self, technique: Technique, options: Options, graph: Graph) -> tuple[KnobSetting, ...]:
-        found = tuple(technique.settings(graph.operators[0], graph, options))
+        found = tuple(technique.settings(graph["op"], graph, options))
         if not found:
             pytest.skip("the technique offers nothing here")
         return found
@@ -75,7 +75,7 @@ class TechniqueContract:
 
     def test_it_offers_something_somewhere(self, technique: Technique, options: Options) -> None:
         built = [build() for build in graphs.AWKWARD.values()]
-        assert any(tuple(technique.settings(graph.operators[0], graph, options)) for graph in built)
+        assert any(tuple(technique.settings(graph["op"], graph, options)) for graph in built)
 
     # -- settings
 
@@ -87,7 +87,7 @@ class TechniqueContract:
             assert setting.technique == technique.name
             assert {knob for knob, _ in setting.params} <= set(technique.knobs)
             assert technique.slot(setting)
-        assert tuple(technique.settings(graph.operators[0], graph, options)) == tuple(offered), "another answer the second time"
+        assert tuple(technique.settings(graph["op"], graph, options)) == tuple(offered), "another answer the second time"
 
     def test_settings_survive_text_and_json(self, offered: Sequence[KnobSetting]) -> None:
         for knob in offered:
@@ -109,7 +109,8 @@ class TechniqueContract:
             assert np.isfinite(y).all(), str(knob)
 
     def test_the_reference_leaves_its_arguments_alone(self, technique: Technique, graph: Graph, offered: Sequence[KnobSetting]) -> None:
-        (operator,), x = graph.operators, graphs.inputs(graph)[0]
+        operator = graph["op"]
+        x = reference.activations(graph, graphs.inputs(graph))[operator.inputs[0]]
         weight = operator.constants["weight"].copy()
         before = x.copy()
         for knob in offered:
@@ -128,10 +129,10 @@ class TechniqueContract:
         if self.replaces_operators:
             pytest.skip("it replaces whole operators")
         techniques = neighbours(technique)
-        exact = exact_tables(graph.operators[0], graph)
+        exact = exact_tables(graph["op"], graph)
         for setting in settings_under_test(technique, options, graph, offered, techniques):
             meaning.check(edited(setting, graph, techniques), exact)
-        again = exact_tables(graph.operators[0], graph)
+        again = exact_tables(graph["op"], graph)
         np.testing.assert_array_equal(exact.weight, again.weight, "an edit changed the tables that it was given")
 
     def test_edited_tables_compute_what_the_reference_says(
@@ -141,17 +142,16 @@ class TechniqueContract:
         if self.replaces_operators:
             pytest.skip("it replaces whole operators")
         techniques = neighbours(technique)
-        (operator,) = graph.operators
-        bare = replace(graph, operators=(replace(operator, activation=None, residual=None),))
-        x = graphs.inputs(graph)
+        operator, tensors = graph["op"], reference.activations(graph, graphs.inputs(graph))
+        bare = replace(operator, activation=None, residual=None)
         for setting in settings_under_test(technique, options, graph, offered, techniques):
             tables = edited(setting, graph, techniques)
             if tables.storage == FLOAT32:
-                expected = run_reference(bare, x, setting, techniques)
+                expected = reference.run_operator(graph, bare, tensors, setting, techniques)
                 if operator.kind == "conv":
                     pixels = expected if expected.ndim == 4 else expected[:, :, None]
                     expected = pixels[:, :, tables.rows][:, :, :, tables.columns]
-                got = meaning.evaluate(tables, operator, x[0])
+                got = meaning.evaluate(tables, operator, tensors[operator.inputs[0]])
                 assert difference(got, expected) <= tolerance(setting, techniques), str(setting)
 
     # -- kernels
@@ -170,7 +170,7 @@ class TechniqueContract:
             runner = device.load(lower(graph, device.info, techniques, {"op": chosen}))
             try:
                 for variant, setting in enumerate((EXACT, *chosen)):
-                    runner.select([variant] + [0] * (len(runner.plan.operators) - 1))
+                    runner.select([variant if o.name == "op" else 0 for o in runner.plan.operators])
                     y = runner.run(*x)
                     assert isinstance(y, np.ndarray)
                     assert y.shape == expected[setting].shape
@@ -184,7 +184,7 @@ def settings_under_test(
     technique: Technique, options: Options, graph: Graph, offered: Sequence[KnobSetting], techniques: Mapping[str, Technique]
 ) -> tuple[Setting, ...]:
     """Every setting alone, then some compositions with each other and with what the other techniques offer; always the same."""
-    (operator,) = graph.operators
+    operator = graph["op"]
     others = [knob for name, other in techniques.items() if name != technique.name for knob in other.settings(operator, graph, {})]
 
     def compatible(*knobs: KnobSetting) -> bool:
@@ -208,8 +208,8 @@ def neighbours(technique: Technique) -> Mapping[str, Technique]:
 
 
 def edited(setting: Setting, graph: Graph, techniques: Mapping[str, Technique]) -> Tables:
-    """The tables of the graph's one operator under a setting, nothing fitted."""
-    (operator,) = graph.operators
+    """The tables of the operator under a setting, nothing fitted."""
+    operator = graph["op"]
     tables = exact_tables(operator, graph)
     for knob in setting:
         tables = techniques[knob.technique].edit(knob, operator, tables, GENERIC, {})
@@ -217,7 +217,7 @@ def edited(setting: Setting, graph: Graph, techniques: Mapping[str, Technique]) 
 
 
 def run_reference(graph: Graph, x: Sequence[Floats], setting: Setting, techniques: Mapping[str, Technique]) -> Floats:
-    """The output of a graph of one operator."""
+    """The graph's output with the setting on its operator ``op``."""
     (y,) = reference.run(graph, x, Configuration({"op": setting}), techniques)
     return y
 

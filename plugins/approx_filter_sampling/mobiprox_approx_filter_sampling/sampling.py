@@ -50,7 +50,7 @@ class FilterSampling:
         "offset": "the first element skipped, below `stride`",
         "pattern": "when the offset rotates with the channel: predtuner, or left out for the runtime's rule",
     }
-    tolerance = 1e-4
+    tolerance = 1e-5
 
     def settings(self, operator: Operator, graph: Graph, options: Options) -> Iterable[KnobSetting]:
         """Every stride and offset that skips something; convolutions of every kind, dense layers with `dense: true`."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jsonschema
 import numpy as np
 import pytest
 from mobiprox_approx_fp16.half import Half
 from mobiprox_approx_fp16.reference import round_to_half
+from mobiprox_approx_fp16.storage import ARITHMETIC
 
+from mobiprox_core.configuration import Setting
+from mobiprox_core.lowering import lower
 from mobiprox_core.plan import DeviceInfo
 from mobiprox_core.program import assemble
+from mobiprox_core.tables import KernelSource
 from mobiprox_core.testing import TechniqueContract, graphs
+from mobiprox_core.testing import technique as kit
 
 DEVICE = DeviceInfo(name="test", driver="", runtime="")
 
@@ -96,6 +103,38 @@ def test_floats_of_every_magnitude_are_rounded_to_nearest_even(run) -> None:
     rounded = run("round_vector", x, np.float32, DEVICE.vector)
     assert np.isnan(rounded[~numbers]).all()
     np.testing.assert_array_equal(rounded[numbers].view(np.uint32), expected.astype(np.float32)[numbers].view(np.uint32))
+
+
+class FloatsForHalves(Half):
+    """The kernels of half arithmetic with float32 in place of half, so that devices without half can run them."""
+
+    def edit(self, setting, operator, tables, device, fitted):
+        storage = replace(ARITHMETIC, input_bytes=4, weight_bytes=4, pack=round_to_half, convert="half_round")
+        return replace(tables, storage=storage)
+
+    def kernels(self, device: DeviceInfo) -> tuple[KernelSource, ...]:
+        (source,) = super().kernels(device)
+        return (replace(source, text="#define half float\n#ifndef cl_khr_fp16\n#define cl_khr_fp16 1\n#endif\n" + source.text),)
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("case", graphs.AWKWARD)
+@pytest.mark.parametrize("technique", [Half(), FloatsForHalves()], ids=["storage", "arithmetic"])
+def test_outputs_differ_from_the_meaning_by_no_more_than_one_place_of_a_half(technique: Half, case: str) -> None:
+    """Sums in float32: all that may differ is which of two neighbouring halves a sum rounds to."""
+    graph, setting = graphs.AWKWARD[case](), Setting.of("fp16")
+    x = graphs.inputs(graph)
+    expected = kit.run_reference(graph, x, setting, {"fp16": technique})
+    found = [device for device in kit.devices() if not device.info.fp16 or isinstance(technique, FloatsForHalves)]
+    if not found:
+        pytest.skip("no device without half arithmetic")
+    for device in found:
+        runner = device.load(lower(graph, device.info, {"fp16": technique}, {"op": [setting]}))
+        runner.select([int(operator.name == "op") for operator in runner.plan.operators])
+        y = np.asarray(runner.run(*x))
+        runner.close()
+        np.testing.assert_array_equal(y, round_to_half(y))
+        np.testing.assert_allclose(y, expected, rtol=2**-10, atol=1e-6)
 
 
 def test_the_reference_rounds_to_eleven_bits_and_keeps_subnormals() -> None:

@@ -57,7 +57,7 @@ class Perforation:
         "stride": "one line in `stride` is skipped",
         "offset": "the first line skipped, below `stride`",
     }
-    tolerance = 1e-4
+    tolerance = 1e-5
 
     def settings(self, operator: Operator, graph: Graph, options: Options) -> Iterable[KnobSetting]:
         """Every axis, stride and offset that skips something; only convolutions (grouped and depthwise too) have lines to skip."""

@@ -59,8 +59,10 @@ INLINE VEC rounded_to_half(VEC x)
 }
 
 // An operator's input, copied as halves. descriptor: 0 source, 1 destination, 2 elements, 3 elements per unit.
+// A unit begins and ends at a whole vector, since vectors must lie aligned and a unit's share need not be a multiple of VL.
+#define WHOLE(i) (((i) + VL - 1) / VL * VL)
 #define RUN \
-    int first = unit * descriptor[3], last = first + descriptor[3] < descriptor[2] ? first + descriptor[3] : descriptor[2]; \
+    int first = WHOLE(unit * descriptor[3]), end = WHOLE((unit + 1) * descriptor[3]), last = end < descriptor[2] ? end : descriptor[2]; \
     global const float *source = FLOATS(descriptor[0])
 
 UNIT void half_convert(global uchar *arena, global const int *descriptor, int unit)
@@ -80,6 +82,7 @@ UNIT void half_round(global uchar *arena, global const int *descriptor, int unit
     for (; i < last; i++) destination[i] = float_from_half(half_from_float(source[i]));
 }
 #undef RUN
+#undef WHOLE
 
 // A finished output, rounded in place. descriptor: as `activation` in elementwise.cl. Unit: one row of one channel block.
 UNIT void half_finish(global uchar *arena, global const int *descriptor, int unit)
