@@ -1,0 +1,226 @@
+"""Graph + settings + device -> execution plan.
+
+Tensors are *views*: an address for every element. What only moves elements (reshape, transpose, slice, concat, pad) is NumPy on
+addresses and costs nothing until somebody needs the result in one piece; then one gather makes it so. `views` has addresses and
+layouts, `arena` the memory, `builder` and `convolution` and `operators` the launches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+
+from ..configuration import EXACT, Configuration, OpId, Setting
+from ..errors import InfeasibleSetting, LoweringError
+from ..graph import Graph, Operator, Shape
+from ..interfaces import Statistics, Technique
+from ..plan import DeviceInfo, ExecutionPlan, Launch, PlanOperator, Slot, Variant
+from ..program import Instance, assemble
+from ..tables import KernelSource
+from .arena import Arena
+from .builder import Builder
+from .convolution import conv_halo, emit_tables, exact_tables
+from .operators import EMIT, same_layout
+from .views import BUFFER_SHIFT, Layout, View, four, moved
+
+
+def lower(
+    graph: Graph,
+    device: DeviceInfo,
+    techniques: Mapping[str, Technique],
+    settings: Mapping[OpId, Sequence[Setting]],
+    levels: Sequence[Configuration] = (),
+    *,
+    keep_activations: bool = False,
+    statistics: Callable[[OpId], Statistics | None] = lambda op: None,
+) -> ExecutionPlan:
+    """The plan that holds, for every operator, its exact variant and one variant per setting.
+
+    settings: per operator what to offer beside exact, in this order; settings that `levels` use are added. levels: configurations
+    to switch between; level 0, exact, is put in front unless it is there. keep_activations: no activation shares memory with another,
+    so that a runner can resume from any operator.
+
+    Raises InfeasibleSetting where a setting means nothing for its operator, LoweringError for an unknown operator or technique.
+    """
+    return _Lowering(graph, device, techniques, statistics, Arena(keep_activations)).plan(settings, levels)
+
+
+class _Lowering:
+    def __init__(
+        self,
+        graph: Graph,
+        device: DeviceInfo,
+        techniques: Mapping[str, Technique],
+        statistics: Callable[[OpId], Statistics | None],
+        arena: Arena,
+    ) -> None:
+        self.graph = graph
+        self.device = device
+        self.techniques = techniques
+        self.statistics = statistics
+        self.arena = arena
+        self.views: dict[str, View] = {}
+        self.instances: set[Instance] = set()
+        self.halos = _halos(graph)
+
+    def plan(self, settings: Mapping[OpId, Sequence[Setting]], levels: Sequence[Configuration]) -> ExecutionPlan:
+        graph = self.graph
+        names = {op.name for op in graph.operators}
+        for op in [*settings, *(op for level in levels for op in level.settings)]:
+            if op not in names:
+                raise LoweringError(
+                    f"network '{graph.name}' has no operator called '{op}'", mend=f"its operators are: {', '.join(sorted(names))}"
+                )
+        configurations = list(levels)
+        if not configurations or configurations[0].settings:
+            configurations.insert(0, Configuration({}))
+        offered = {
+            op.name: (EXACT, *dict.fromkeys(s for s in [*settings.get(op.name, ()), *(c[op.name] for c in configurations)] if s != EXACT))
+            for op in graph.operators
+        }
+        inputs = [self._input(spec.name, spec.shape) for spec in graph.inputs]
+        emitted: list[list[Builder]] = []
+        for operator in graph.operators:
+            self.arena.step += 1
+            self.views[operator.output] = self._output(operator)
+            emitted.append([self._variant(operator, setting) for setting in offered[operator.name]])
+        self.arena.step += 1
+        outputs, tail = self._outputs()
+        if tail is not None:
+            emitted.append([tail])
+
+        kept = [self._slot(name, view) for name, view in self.views.items() if view.layout is not None] if self.arena.keep else []
+        elements = self.arena.place()
+        source, functions = assemble(
+            self.device,
+            (function for variants in emitted for builder in variants for function, _, _ in builder.launches),
+            self.instances,
+            self._sources(),
+        )
+        operators = tuple(
+            PlanOperator(
+                variants[0].operator.name,
+                variants[0].operator.kind,
+                tuple(
+                    Variant(setting, tuple(self._launch(*launch) for launch in builder.launches))
+                    for setting, builder in zip(offered.get(variants[0].operator.name, (EXACT,)), variants, strict=True)
+                ),
+            )
+            for variants in emitted
+        )
+        index = {name: {s: i for i, s in enumerate(choices)} for name, choices in offered.items()}
+        return ExecutionPlan(
+            name=graph.name,
+            batch=graph.batch,
+            device=self.device,
+            source=source,
+            functions=functions,
+            arena_elements=elements,
+            constants=self.arena.constants(),
+            inputs=tuple(map(self._placed, inputs)),
+            outputs=tuple(map(self._placed, outputs)),
+            operators=operators,
+            levels=tuple(tuple(index[o.name][c[o.name]] if o.name in index else 0 for o in operators) for c in configurations),
+            tensors=tuple(map(self._placed, kept)),
+        )
+
+    def _input(self, name: str, shape: Shape) -> Slot:
+        """Inputs are planar (block 1) with the halo that convolutions need: the host's copy is all the packing there is."""
+        layout = Layout(four(shape), 1, self.halos.get(name, (0, 0, 0, 0)))
+        self.views[name] = View(shape, self.arena.buffer(layout.size, None), layout)
+        return self._slot(name, self.views[name])
+
+    def _output(self, operator: Operator) -> View:
+        shape = self.graph.shape(operator.output)
+        if operator.kind == "view":
+            builder = self._builder(operator)
+            return moved(operator, shape, [builder.view(name) for name in operator.inputs], builder.constant)
+        if operator.kind in ("softmax", "reduce_mean", "matmul") or (
+            operator.kind == "binary" and not same_layout(operator, self.graph, self.views, self.device.block)
+        ):
+            layout = Layout((1, 1, 1, prod(shape)), 1)
+        elif operator.kind == "dense":
+            layout = Layout((prod(shape[:-1]), shape[-1], 1, 1), self.device.block)
+        else:
+            layout = Layout(four(shape), self.device.block, self.halos.get(operator.output, (0, 0, 0, 0)))
+        return View(shape, self.arena.buffer(layout.size, layout), layout)
+
+    def _variant(self, operator: Operator, setting: Setting) -> Builder:
+        builder = self._builder(operator)
+        for name in operator.reads:
+            for buffer in self.views[name].buffers:
+                self.arena.touch(buffer)
+        if operator.kind == "view":
+            return builder
+        parts = [(self._technique(part.technique), part) for part in setting]
+        slots = [technique.slot(part) for technique, part in parts]
+        if len(set(slots)) != len(slots):
+            raise InfeasibleSetting(f"{operator.name}: '{setting}' sets one thing twice")
+        try:
+            if any(technique.lower(part, operator, builder) for technique, part in parts):
+                if len(parts) > 1:
+                    raise InfeasibleSetting(f"'{setting}': one of them replaces the whole operator and composes with nothing")
+                return builder
+            if parts and operator.kind not in ("conv", "dense"):
+                raise InfeasibleSetting(f"'{setting}' does not apply to an operator of kind '{operator.kind}'")
+            if operator.kind in ("conv", "dense"):
+                tables = exact_tables(operator, self.graph)
+                statistics = self.statistics(operator.name) if parts else None
+                for technique, part in parts:
+                    fitted = technique.prepare(part, operator, statistics)
+                    tables = technique.edit(part, operator, tables, self.device, fitted)
+                emit_tables(builder, operator, tables)
+            else:
+                builder.exact(operator)
+        except InfeasibleSetting as fault:
+            raise InfeasibleSetting(fault.what, where=f"operator '{operator.name}'", mend=fault.mend) from fault
+        return builder
+
+    def _builder(self, operator: Operator) -> Builder:
+        return Builder(operator, self.graph, self.device, self.arena, self.views, lambda b, op: EMIT[op.kind](b, op), self.instances)
+
+    def _technique(self, name: str) -> Technique:
+        if name not in self.techniques:
+            raise LoweringError(f"no technique is called '{name}'", mend=f"at hand are: {', '.join(sorted(self.techniques)) or 'none'}")
+        return self.techniques[name]
+
+    def _outputs(self) -> tuple[list[Slot], Builder | None]:
+        """Slots of the network's outputs; what does not lie in a buffer of its own is gathered by a last, nameless operator."""
+        tail = self._builder(Operator("(outputs)", "view", (), ""))
+        slots = []
+        for spec in self.graph.outputs:
+            view = self.views[spec.name]
+            if view.layout is None or view.start >> BUFFER_SHIFT == 0:
+                layout = Layout((1, 1, 1, prod(view.shape)), 1)
+                copy = View(view.shape, self.arena.buffer(layout.size, None), layout)
+                tail.gather(view.elements(), copy.elements())
+                view = copy
+            self.arena.touch(view.start >> BUFFER_SHIFT)
+            slots.append(self._slot(spec.name, view))
+        return slots, tail if tail.launches else None
+
+    def _slot(self, name: str, view: View) -> Slot:
+        assert view.layout is not None
+        return Slot(name, view.shape, view.layout.extent, view.origin, view.layout.strides, view.layout.block)
+
+    def _placed(self, slot: Slot) -> Slot:
+        return replace(slot, offset=int(self.arena.resolve(np.array([slot.offset], dtype=np.int64))[0]))
+
+    def _launch(self, function: str, units: int, row: tuple[int, ...]) -> Launch:
+        return Launch(function, units, tuple(self.arena.resolve(np.array(row, dtype=np.int64)).tolist()))
+
+    def _sources(self) -> list[KernelSource]:
+        return [source for _, technique in sorted(self.techniques.items()) for source in technique.kernels(self.device)]
+
+
+def _halos(graph: Graph) -> dict[str, tuple[int, int, int, int]]:
+    """How far convolutions read beyond each tensor: rows and columns (top, left, bottom, right)."""
+    halos: dict[str, tuple[int, int, int, int]] = {}
+    for op in graph.operators:
+        if op.kind == "conv":
+            need = conv_halo(op, graph)
+            halos[op.inputs[0]] = tuple(map(max, zip(need, halos.get(op.inputs[0], need), strict=True)))  # type: ignore[assignment]
+    return halos

@@ -1,0 +1,129 @@
+"""Emitting one operator's launches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ..graph import Activation, Graph, Operator
+from ..plan import ROW_INTS, DeviceInfo
+from ..program import Instance
+from .arena import Arena
+from .views import Ints, Layout, View, at, four
+
+
+@dataclass(slots=True)
+class Builder:
+    """How one operator's launches are emitted. Techniques that replace a whole operator (`Technique.lower`) are handed one.
+
+    `launch` appends; `constant`, `scratch`, `view` and `output` give addresses that rows may hold.
+    """
+
+    operator: Operator
+    graph: Graph
+    device: DeviceInfo
+    arena: Arena
+    views: Mapping[str, View]
+    emit_exact: Callable[[Builder, Operator], None]
+    instances: set[Instance] = field(default_factory=set)
+    launches: list[tuple[str, int, tuple[int, ...]]] = field(default_factory=list)
+    scratched: dict[Layout, int] = field(default_factory=dict)
+
+    def launch(self, function: str, units: int, row: Iterable[int]) -> None:
+        ints = tuple(int(i) for i in row)
+        assert len(ints) <= ROW_INTS, f"{function}: {len(ints)} descriptor entries"
+        self.launches.append((function, int(units), ints))
+
+    def constant(self, values: npt.ArrayLike, name: str) -> int:
+        """Offset of an array that the plan carries; equal arrays are stored once."""
+        return self.arena.constant(np.asarray(values), f"{self.operator.name}/{name}")
+
+    def table(self, addresses: Ints, name: str) -> int:
+        """Offset of an int32 table of addresses (or plain offsets)."""
+        return self.arena.table(addresses, f"{self.operator.name}/{name}")
+
+    def scratch(self, elements: int) -> int:
+        """Address of memory that is free while this operator runs; its variants share it."""
+        return self.scratch_in(Layout((1, 1, 1, elements), 1))
+
+    def scratch_in(self, layout: Layout) -> int:
+        """The same, for a tensor in a layout: its halo is zero."""
+        used = self.scratched.setdefault(layout, 0)
+        self.scratched[layout] += 1
+        return self.arena.scratch(layout, used)
+
+    def view(self, name: str) -> View:
+        """Where an input (or the residual) lies."""
+        if name in self.operator.constants:
+            values = np.ascontiguousarray(self.operator.constants[name], dtype=np.float32)
+            start = self.constant(values, name)
+            return at(start + np.arange(values.size, dtype=np.int64).reshape(values.shape))
+        return self.views[name]
+
+    @property
+    def output(self) -> View:
+        return self.views[self.operator.output]
+
+    def exact(self, operator: Operator) -> None:
+        """Emit the launches of the exact operator."""
+        self.emit_exact(self, operator)
+
+    # -- moving data
+
+    def gather(self, source: Ints, target: Ints) -> None:
+        """Copy single elements from addresses to addresses."""
+        count = source.size
+        per_unit = self.share(count, 256)
+        row = (count, per_unit, self.table(target.ravel(), "to"), self.table(source.ravel(), "from"))
+        self.launch("gather", -(-count // per_unit), row)
+
+    def plain(self, name: str) -> int:
+        """Address of an input as a row-major array, copied if it does not lie so."""
+        elements = self.view(name).elements().ravel()
+        if elements.size == 0 or bool((np.diff(elements) == 1).all()):
+            return int(elements[0]) if elements.size else 0
+        start = self.scratch(elements.size)
+        self.gather(elements, start + np.arange(elements.size, dtype=np.int64))
+        return start
+
+    def blocked(self, view: View, halo: tuple[int, int, int, int] = (0, 0, 0, 0), vectors: bool = True) -> View:
+        """The tensor in a layout with at least this halo, in channel blocks if `vectors`; copied if it does not lie so."""
+        layout = view.layout
+        if (
+            layout is not None
+            and layout.extent == four(view.shape)
+            and (layout.block == self.device.block or not vectors)
+            and all(have >= need for have, need in zip(layout.halo, halo, strict=True))
+        ):
+            return view
+        wanted = Layout(four(view.shape), self.device.block, halo)
+        copy = View(view.shape, self.scratch_in(wanted), wanted)
+        self.gather(view.elements(), copy.elements())
+        return copy
+
+    def share(self, count: int, least: int) -> int:
+        """How many of `count` small things one unit should do, so that there is enough to share out."""
+        return max(least, -(-count // (8 * self.device.threads))) if self.device.kind == "cpu" else 1
+
+
+def activation_row(activation: Activation | None) -> tuple[int, ...]:
+    """The five descriptor entries that `ACTIVATE` reads."""
+    codes = {"clip": 0, "relu": 0, "leaky_relu": 1, "sigmoid": 2, "tanh": 3, "hard_sigmoid": 4, "hard_swish": 5}
+    a = activation or Activation("clip")
+    if a.kind == "relu":
+        a = Activation("clip", low=0.0)
+    bits = np.array([a.alpha, a.beta, a.low, a.high], dtype=np.float32).view(np.int32)
+    return (codes[a.kind], *bits.tolist())
+
+
+NO_ACTIVATION = activation_row(None)
+
+
+def row_by_row(source: Layout, source_origin: int, target: Layout, target_origin: int) -> tuple[int, tuple[int, ...]]:
+    """Units, and descriptor entries 0-10 of the row-by-row functions in elementwise.cl."""
+    images, _, rows, columns = target.extent
+    row = (source_origin, *source.strides[:3], target_origin, *target.strides[:3], target.blocks, rows, columns * target.block)
+    return images * target.blocks * rows, row

@@ -1,0 +1,256 @@
+"""Convolutions and dense layers: tables in, packed weights and launches out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..graph import Graph, Operator
+from ..plan import DeviceInfo
+from ..program import Instance
+from ..tables import Fill, Tables
+from .builder import NO_ACTIVATION, Builder, activation_row, row_by_row
+from .views import BUFFER_SHIFT, Ints, Layout, View, four
+
+
+def conv_halo(op: Operator, graph: Graph) -> tuple[int, int, int, int]:
+    """What the taps of a convolution reach beyond its input, on every side."""
+    _, _, height, width = four(graph.shape(op.inputs[0]))
+    _, _, rows, columns = four(graph.shape(op.output))
+    kernel = op.constants["weight"].shape[2:]
+    top, left, _, _ = op["pads"]
+    reach = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip((rows, columns), op["strides"], kernel, op["dilations"], strict=True)]
+    return top, left, max(0, reach[0] - top - height), max(0, reach[1] - left - width)
+
+
+def exact_tables(op: Operator, graph: Graph) -> Tables:
+    """Everything computed, every filter element kept."""
+    weight = op.constants["weight"]
+    _, _, rows, columns = four(graph.shape(op.output)) if op.kind == "conv" else (1, 1, 1, 1)
+    flat = weight.reshape(weight.shape[0], -1)
+    return Tables(np.arange(rows), np.arange(columns), np.arange(flat.shape[1]), flat, op.constants["bias"])
+
+
+def emit_tables(b: Builder, op: Operator, tables: Tables) -> None:
+    """Launches of a convolution or dense layer under edited tables: storage conversion, the sum, fills, finish."""
+    storage = tables.storage
+    read = _conv_input(b, op, tables) if op.kind == "conv" else _dense_input(b, op)
+    if storage.convert is not None:
+        stored = b.scratch(-(-read.size * storage.input_bytes // 4))
+        per_unit = b.share(read.size, 1024) * 2
+        b.launch(storage.convert, -(-read.size // per_unit), (read.start, stored, read.size, per_unit))
+        read = replace(read, start=stored)
+    output, layout = b.output, b.output.layout
+    assert layout is not None
+    residual = _residual(b, op) if op.residual is not None else None
+    fills = sorted(tables.fills, key=lambda fill: fill.axis)  # columns, then rows: the first works on computed rows only
+    at_output = _output_pixels(layout, tables)
+    if residual is None or fills:
+        at_residual, residual_row = np.zeros_like(at_output), (-1, 0)
+    else:
+        assert residual.layout is not None
+        at_residual, residual_row = _output_pixels(residual.layout, tables), (residual.origin, residual.layout.strides[1])
+    work = _Sum(
+        b,
+        op,
+        tables,
+        read,
+        np.stack([read.pixels, at_output, at_residual]),
+        (output.origin, layout.strides[1], *residual_row, *(NO_ACTIVATION if fills else activation_row(op.activation))),
+    )
+    if op.kind == "conv" and _is_depthwise(op):
+        work.depthwise()
+    else:
+        work.products()
+    for fill in fills:
+        _emit_fill(b, op, tables, fill, layout, residual, last=fill is fills[-1])
+    if storage.finish is not None:
+        b.launch(storage.finish, *row_by_row(layout, output.origin, layout, output.origin))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Where a convolution reads: a buffer (start, size in elements), the offset of every computed pixel's first tap in it, the
+    offset of every filter element from there (int64[channels, KH * KW]; dense: [1, K]), and the stride of channel blocks."""
+
+    start: int
+    size: int
+    pixels: Ints
+    taps: Ints
+    block_stride: int = 0
+
+
+def _is_depthwise(op: Operator) -> bool:
+    weight = op.constants["weight"]
+    return bool(op["group"] > 1 and op["group"] == weight.shape[0] and weight.shape[1] == 1)
+
+
+def _conv_input(b: Builder, op: Operator, tables: Tables) -> _Read:
+    view = b.blocked(b.view(op.inputs[0]), conv_halo(op, b.graph), vectors=_is_depthwise(op))
+    layout = view.layout
+    assert layout is not None
+    image, plane, row, column = layout.strides
+    _, _, kernel_rows, kernel_columns = op.constants["weight"].shape
+    c, i, j = np.ix_(np.arange(layout.extent[1]), np.arange(kernel_rows), np.arange(kernel_columns))
+    taps = c // layout.block * plane + c % layout.block + i * op["dilations"][0] * row + j * op["dilations"][1] * column
+    top, left, _, _ = op["pads"]
+    n, h, w = np.ix_(np.arange(layout.extent[0]), tables.rows, tables.columns)
+    pixels = layout.origin + n * image + (h * op["strides"][0] - top) * row + (w * op["strides"][1] - left) * column
+    return _Read(view.start, layout.size, pixels.ravel(), taps.reshape(layout.extent[1], -1), plane)
+
+
+def _dense_input(b: Builder, op: Operator) -> _Read:
+    """Rows of features, wherever they lie, as long as the features of all rows lie alike."""
+    view = b.view(op.inputs[0])
+    elements = view.elements().reshape(-1, view.shape[-1])
+    alike = bool((elements - elements[:, :1] == elements[:1] - elements[0, 0]).all())
+    if not alike or len(view.buffers) > 1:
+        start = b.scratch(elements.size)
+        target = start + np.arange(elements.size, dtype=np.int64).reshape(elements.shape)
+        b.gather(elements, target)
+        elements = target
+    start = int(elements[0, 0]) >> BUFFER_SHIFT << BUFFER_SHIFT
+    size = b.arena.buffers[start >> BUFFER_SHIFT].size
+    return _Read(start, size, elements[:, 0] - start, elements[:1] - elements[0, 0])
+
+
+def _residual(b: Builder, op: Operator) -> View:
+    """The residual, laid out like the output."""
+    assert op.residual is not None
+    view, wanted = b.view(op.residual), b.output.layout
+    assert wanted is not None
+    have = view.layout
+    if have is not None and (have.extent, have.block) == (wanted.extent, wanted.block):
+        return view
+    layout = replace(wanted, halo=(0, 0, 0, 0))
+    copy = View((layout.extent[0] * layout.extent[1] * layout.extent[2] * layout.extent[3],), b.scratch_in(layout), layout)
+    b.gather(view.elements().ravel(), copy.elements())
+    return copy
+
+
+def _output_pixels(layout: Layout, tables: Tables) -> Ints:
+    """Offset of every computed pixel from element 0."""
+    image, _, row, column = layout.strides
+    n, h, w = np.ix_(np.arange(layout.extent[0]), tables.rows, tables.columns)
+    return np.asarray(n * image + h * row + w * column).ravel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """The sum over taps: packs tables and weights, chooses the register tile, and launches."""
+
+    b: Builder
+    op: Operator
+    tables: Tables
+    read: _Read
+    pixels: Ints  # [3, P]: input, output, residual
+    target: tuple[int, ...]  # descriptor entries 9-17
+
+    def products(self) -> None:
+        """The general convolution: panels of output channels, each with its own taps."""
+        device, outputs = self.b.device, len(self.tables.weight)
+        vectors = -(-outputs // device.vector)
+        template, mr, nr = register_tile(device, self.pixels.shape[1], vectors)
+        lanes = nr * device.vector
+        panels = -(-vectors // nr)
+        entries = []
+        for panel in range(panels):
+            taps, weight = self._panel(panel * lanes, min(outputs, (panel + 1) * lanes))
+            padded = np.pad(taps, (0, -len(taps) % mr if template == "dense" else 0), mode="edge")
+            packed = np.zeros((len(padded), lanes), dtype=np.float32)
+            packed[: len(taps), : len(weight)] = weight.T
+            entries.append((self.b.table(padded, "taps"), len(padded), self._weights(packed, f"weight{panel}")))
+        panel_table = self.b.constant(np.array(entries, dtype=np.int32), "panels")
+        self._launch(template, mr, nr, panels, panel_table)
+
+    def depthwise(self) -> None:
+        """One filter per channel: a tap is a vector of channels."""
+        device, tables = self.b.device, self.tables
+        channels, count = tables.weight.shape
+        vectors = -(-channels // device.vector)
+        packed = np.zeros((vectors * device.vector, count), dtype=np.float32)
+        packed[:channels] = tables.weight
+        packed = packed.reshape(vectors, device.vector, count).transpose(0, 2, 1)
+        taps = self.b.table(self.read.taps[0][tables.taps], "taps")
+        self._launch("depthwise", 4, 1, vectors, taps, count, self._weights(packed, "weight"), self.read.block_stride)
+
+    def _launch(self, template: str, mr: int, nr: int, panels: int, table: int, *more: int) -> None:
+        instance = Instance(template, mr, nr, self.tables.storage)
+        self.b.instances.add(instance)
+        tiles, per_unit, across, pixels, length = self._pixel_table(1 if template == "dense" else mr, panels)
+        constants = self._epilogue_constants(panels * nr * self.b.device.vector)
+        row = (tiles, per_unit, across, pixels, length, table, *constants, self.read.start, *self.target, *more)
+        self.b.launch(instance.name, panels * across, row)
+
+    def _weights(self, packed: npt.NDArray[np.float32], name: str) -> int:
+        pack = self.tables.storage.pack
+        return self.b.constant(packed if pack is None else pack(np.ascontiguousarray(packed)), name)
+
+    def _panel(self, first: int, last: int) -> tuple[Ints, npt.NDArray[np.float32]]:
+        """Taps and weights of output channels first..last-1, taps in the order in which they lie in memory."""
+        tables, offsets, group = self.tables, self.read.taps, self.op.attributes.get("group", 1)
+        weight = tables.weight[first:last]
+        if group == 1:
+            taps = offsets.ravel()[tables.taps]
+        else:
+            positions = offsets.shape[1]
+            per_group_in, per_group_out = len(offsets) // group, len(tables.weight) // group
+            groups = range(first // per_group_out, (last - 1) // per_group_out + 1)
+            blocks = []
+            for g in groups:  # channels of several groups in one panel: each group's taps, with zeros for the others
+                rows = np.arange(first, last)
+                blocks.append(np.where((rows // per_group_out == g)[:, None], weight, 0.0))
+            weight = np.concatenate(blocks, axis=1)
+            taps = np.concatenate([offsets[g * per_group_in + tables.taps // positions, tables.taps % positions] for g in groups])
+        order = np.argsort(taps, kind="stable")
+        return taps[order], np.ascontiguousarray(weight[:, order], dtype=np.float32)
+
+    def _epilogue_constants(self, lanes: int) -> tuple[int, int]:
+        """Bias and scale per lane."""
+        pad = lanes - len(self.tables.bias)
+        bias = self.b.constant(np.pad(self.tables.bias.astype(np.float32), (0, pad)), "bias")
+        scale = self.tables.scale
+        return bias, -1 if scale is None else self.b.constant(np.pad(scale.astype(np.float32), (0, pad)), "scale")
+
+    def _pixel_table(self, tile: int, panels: int) -> tuple[int, int, int, int, int]:
+        """Tiles, tiles per unit, units per panel, the table's offset and its length. The last pixel fills up the last tile."""
+        device, count = self.b.device, self.pixels.shape[1]
+        tiles = -(-count // tile)
+        padded = np.concatenate([self.pixels, np.repeat(self.pixels[:, -1:], tiles * tile - count, axis=1)], axis=1)
+        units = 16 * device.threads if device.kind == "cpu" else tiles * panels
+        per_unit = max(1, tiles * panels // units)
+        return tiles, per_unit, -(-tiles // per_unit), self.b.table(padded, "pixels"), padded.shape[1]
+
+
+def register_tile(device: DeviceInfo, pixels: int, vectors: int) -> tuple[str, int, int]:
+    """Template, pixels and vectors of the register tile: as many accumulators as hide latency and fit the registers."""
+    if pixels < 4:
+        return "dense", 8, 1
+    if pixels < 8:
+        return "convolution", 4, 2 if vectors % 2 == 0 else 1
+    if device.isa == "avx512":
+        return "convolution", 8, 2 if vectors % 2 == 0 else 1
+    if device.kind == "gpu":
+        return "convolution", 4, 1
+    return "convolution", 6, 2 if vectors % 2 == 0 else 1
+
+
+def _emit_fill(b: Builder, op: Operator, tables: Tables, fill: Fill, layout: Layout, residual: View | None, last: bool) -> None:
+    """One pass that computes skipped lines; see kernels/README.md for its row."""
+    axis, across = (2, 3) if fill.axis == "rows" else (3, 2)
+    positions = np.arange(layout.extent[3]) if fill.axis == "rows" else tables.rows
+    per_unit = max(1, len(positions) // (4 * b.device.threads)) if b.device.kind == "cpu" else 1
+    chunks = -(-len(positions) // per_unit)
+    vectors = -(-layout.extent[1] // b.device.vector)
+    residual_row: tuple[int, ...] = (-1, 0, 0, 0, 0)
+    if last and residual is not None:
+        assert residual.layout is not None
+        strides = residual.layout.strides
+        residual_row = (residual.origin, *strides[:2], strides[axis], b.table(positions * strides[across], "residual"))
+    kept = b.constant(np.array([len(fill.kept), *fill.kept], dtype=np.int32), "kept")
+    at = b.table(positions * layout.strides[across], "across")
+    row = (kept, layout.strides[axis], at, len(positions), per_unit, chunks, b.output.origin, layout.strides[0], vectors, layout.strides[1])
+    activation = activation_row(op.activation) if last else NO_ACTIVATION
+    b.launch(fill.function, layout.extent[0] * vectors * chunks, (*row, int(last), *residual_row, *activation))
