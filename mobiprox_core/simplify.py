@@ -274,7 +274,7 @@ def _hold_weights_as_arrays(model: ir.Model) -> None:
     for name, value in list(model.graph.initializers.items()):
         if not value.uses() and not value.is_graph_output():
             del model.graph.initializers[name]
-        elif value.const_value is not None and not isinstance(value.const_value, ir.Tensor):
+        elif value.const_value is not None and type(value.const_value) is not ir.Tensor:
             array = np.array(value.const_value.numpy())
             array.setflags(write=False)
             value.const_value = ir.Tensor(array, dtype=value.const_value.dtype)
