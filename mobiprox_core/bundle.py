@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .adaptation import calibration_from_json, calibration_to_json
 from .configuration import Configuration, Setting
 from .errors import BundleError, UsageError
-from .interfaces import LevelCalibration, Options
+from .experiment import Choice
+from .interfaces import LevelCalibration
 from .measurement import OperatingPoint
 from .plan import ROW_INTS, Constant, DeviceInfo, ExecutionPlan, Launch, PlanOperator, Slot, Variant
 
@@ -38,32 +39,25 @@ if TYPE_CHECKING:
 SCHEMA = 1
 ALIGNMENT = 64
 INDEX, PLAN, WEIGHTS, PROGRAM = "bundle.json", "plan.json", "weights.safetensors", "kernels/program.cl"
+FILES = (INDEX, PLAN, WEIGHTS, PROGRAM)
 LARGEST_ARENA = (1 << 31) - 1
 INT32 = (-(1 << 31), (1 << 31) - 1)
 DTYPES = ("float32", "int32", "float16", "int16", "uint16", "int8", "uint8")
-
-
-@dataclass(frozen=True, slots=True)
-class StrategyChoice:
-    """A strategy by its name, with its options."""
-
-    name: str
-    options: Options = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
     """What ships. points and calibration: one per level of the plan, level 0 exact.
 
-    backend: name of the backend that the plan was made for. classes: names in label order, or empty.
+    backend: what the plan was made for, with its options. strategy: None where levels are set by hand. classes: names in label order, or empty.
     already_softmax: whether outputs are probabilities rather than logits. provenance: whatever a person needs to trust the numbers.
     """
 
     plan: ExecutionPlan
-    backend: str
+    backend: Choice
     points: tuple[OperatingPoint, ...]
     calibration: tuple[LevelCalibration, ...]
-    strategy: StrategyChoice | None = None
+    strategy: Choice | None = None
     classes: tuple[str, ...] = ()
     already_softmax: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -89,16 +83,20 @@ def write(bundle: Bundle, folder: Path) -> None:
     index = {
         "schema": SCHEMA,
         "name": bundle.plan.name,
-        "backend": bundle.backend,
+        "backend": _choice_to_json(bundle.backend),
         "classes": list(bundle.classes),
         "already_softmax": bundle.already_softmax,
         "levels": [_point_to_json(level, point) for level, point in enumerate(bundle.points)],
         "calibration": calibration_to_json(bundle.calibration),
-        "strategy": None if bundle.strategy is None else {"name": bundle.strategy.name, "options": dict(bundle.strategy.options)},
+        "strategy": None if bundle.strategy is None else _choice_to_json(bundle.strategy),
         "provenance": dict(bundle.provenance),
         "files": {name: {"size_bytes": len(content), "sha256": sha256(content).hexdigest()} for name, content in contents.items()},
     }
     (folder / INDEX).write_text(_spell(index), encoding="utf-8")
+
+
+def _choice_to_json(choice: Choice) -> dict[str, Any]:
+    return {"name": choice.name, "options": dict(choice.options)}
 
 
 def _point_to_json(level: int, point: OperatingPoint) -> dict[str, Any]:
@@ -215,10 +213,10 @@ def read(folder: Path) -> Bundle:
         index["classes"].fail(f"{len(classes)} name(s) for {len(calibration[0].classes)} class(es)")
     return Bundle(
         plan=plan,
-        backend=index["backend"].text(),
+        backend=_read_choice(index["backend"]),
         points=points,
         calibration=calibration,
-        strategy=_read_strategy(index["strategy"]),
+        strategy=None if index["strategy"].value is None else _read_choice(index["strategy"]),
         classes=classes,
         already_softmax=index["already_softmax"].boolean(),
         provenance=index["provenance"].mapping(),
@@ -319,11 +317,9 @@ def _parse(content: bytes, where: str) -> _Node:
         raise BundleError(f"is not JSON: {error}", where=where, mend=_MEND) from error
 
 
-def _read_strategy(node: _Node) -> StrategyChoice | None:
-    if node.value is None:
-        return None
+def _read_choice(node: _Node) -> Choice:
     node.only("name", "options")
-    return StrategyChoice(node["name"].text(), node["options"].mapping())
+    return Choice(node["name"].text(), node["options"].mapping())
 
 
 def _read_point(node: _Node, level: int, plan: ExecutionPlan) -> OperatingPoint:

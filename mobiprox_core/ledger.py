@@ -75,8 +75,8 @@ class Journal:
 class Ledger:
     """The stages of one run in one folder: what each depended on, how long it took, the files it left."""
 
-    def __init__(self, folder: Path, *, resume: bool, say: Callable[[str], None] = lambda text: None) -> None:
-        """Without `resume` the run starts afresh and overwrites its own files, never others.
+    def __init__(self, folder: Path, *, resume: bool, say: Callable[[str, str], None] = lambda stage, text: None) -> None:
+        """Without `resume` the run starts afresh and overwrites its own files, never others. say: told a stage's name, and why it is done.
 
         Raises UsageError where the folder cannot be written.
         """
@@ -105,7 +105,7 @@ class Ledger:
         """
         wanted = {key: value if isinstance(value, str) else digest(value) for key, value in inputs.items()}
         if self._is_done(name, wanted, files):
-            self._say(f"{name}: done before")
+            self._say(name, "done before")
             return
         journal = Journal(self.folder / JOURNAL, digest([name, wanted]))
         started = time.perf_counter()
@@ -120,16 +120,17 @@ class Ledger:
     def _is_done(self, name: str, wanted: Mapping[str, str], files: Sequence[str]) -> bool:
         entry = self._stages.get(name)
         if entry is None:
+            self._say(name, "")
             return False
         before = entry["inputs"]
         changed = [key for key in (*wanted, *(k for k in before if k not in wanted)) if before.get(key) != wanted.get(key)]
         if changed:
-            self._say(f"{name}: done again, because of what changed: {', '.join(changed)}")
+            self._say(name, f"done again, because of what changed: {', '.join(changed)}")
             return False
         for file in files:
             path = self.folder / file
             if not path.is_file() or digest_file(path) != entry["files"].get(file):
-                self._say(f"{name}: done again, because {file} is missing or was changed")
+                self._say(name, f"done again, because {file} is missing or was changed")
                 return False
         return True
 

@@ -48,14 +48,6 @@ class Front:
     tune_accuracy: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """The levels on data that no choice looked at. accuracy: of the exact network, None without labels; losses_pp: with half-widths."""
-
-    accuracy: float | None
-    losses_pp: tuple[tuple[float, float], ...]
-
-
 class Measurer:
     """Measures configurations of one network on one device; what the journal knows is not measured again."""
 
@@ -106,11 +98,11 @@ class Measurer:
             for level, (ms, ci), energy in zip(levels, timed, energies, strict=True)
         ]
 
-    def tested(self, levels: Sequence[OperatingPoint], test: Samples) -> Tested:
-        """The levels on test data."""
+    def tested(self, levels: Sequence[OperatingPoint], test: Samples) -> tuple[float | None, list[tuple[float, float]]]:
+        """On data that no choice looked at: accuracy of the exact network (None without labels), and losses with their half-widths."""
         every = self.predicted("test", test.inputs, [level.configuration for level in levels])
         accuracy = None if test.labels is None else float((every[0] == test.labels).mean())
-        return Tested(accuracy, tuple(loss_pp(labels, every[0], test.labels) for labels in every))
+        return accuracy, [loss_pp(labels, every[0], test.labels) for labels in every]
 
     def calibrated(self, levels: Sequence[OperatingPoint], tune: Samples, already_softmax: bool) -> tuple[LevelCalibration, ...]:
         """What strategies may know of the levels, from tuning data."""

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mobiprox_core import bundle as bundles
-from mobiprox_core.bundle import Bundle, StrategyChoice
+from mobiprox_core.bundle import Bundle
 from mobiprox_core.configuration import EXACT, EXACT_CONFIGURATION, Configuration, Setting
 from mobiprox_core.errors import BundleError
+from mobiprox_core.experiment import Choice
 from mobiprox_core.interfaces import ClassConfidence, LevelCalibration
 from mobiprox_core.measurement import OperatingPoint
 from mobiprox_core.plan import Constant, DeviceInfo, ExecutionPlan, Launch, PlanOperator, Slot, Variant
@@ -57,10 +58,10 @@ def make_bundle() -> Bundle:
     calibration = LevelCalibration(1.0, 0.9, 1.5, ClassConfidence(9, 1, 0.9, 0.4), (ClassConfidence(0, 1, None, 0.5),) * 10)
     return Bundle(
         plan=plan,
-        backend="opencl",
+        backend=Choice("opencl", {"threads": 2}),
         points=(OperatingPoint(EXACT_CONFIGURATION, 0.0, 2.0), OperatingPoint(Configuration({"conv": HALF}), 1.5, 1.0, 3.25)),
         calibration=(calibration, calibration),
-        strategy=StrategyChoice("state", {"patience": 3}),
+        strategy=Choice("state", {"patience": 3}),
         classes=tuple("0123456789"),
         provenance={"seed": 0, "plugins": {"toy": "0.1.0"}},
     )

@@ -16,14 +16,16 @@ class Stage:
 
     def __init__(self) -> None:
         self.runs = 0
-        self.said: list[str] = []
+        self.said: list[tuple[str, str]] = []
 
     def run(self, folder: Path, *, resume: bool, inputs: dict[str, object] | None = None) -> None:
         def work(journal: Journal) -> None:
             self.runs += 1
             write_json(folder / "profile.json", {"answer": 42})
 
-        Ledger(folder, resume=resume, say=self.said.append).stage("profile", inputs or {"seed": 0}, ["profile.json"], work)
+        Ledger(folder, resume=resume, say=lambda *said: self.said.append(said)).stage(
+            "profile", inputs or {"seed": 0}, ["profile.json"], work
+        )
 
 
 def test_a_finished_stage_is_not_repeated(tmp_path: Path) -> None:
@@ -47,7 +49,7 @@ def test_changed_inputs_are_named_and_the_stage_is_done_again(tmp_path: Path) ->
     stage.run(tmp_path, resume=False, inputs={"seed": 0, "tuning data": "a", "plugins": [1]})
     stage.run(tmp_path, resume=True, inputs={"seed": 0, "tuning data": "b", "plugins": [1]})
     assert stage.runs == 2
-    assert stage.said == ["profile: done again, because of what changed: tuning data"]
+    assert stage.said[-1] == ("profile", "done again, because of what changed: tuning data")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,82 @@
+"""The result of a run in one object, and the report that is made from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UsageError
+from .ledger import Json, write_json
+from .stages import FRONT, PROFILE, REPLAY, RESULT, Stages, Tested
+
+if TYPE_CHECKING:
+    from .interfaces import Profile
+    from .measure import Front
+
+
+def summary(stages: Stages, profile: Profile, front: Front, tested: Tested, replayed: Json | None) -> Json:
+    """What ``mobiprox run --json`` prints; written to `result.json`."""
+    resolved = stages.resolved
+    exact = front.levels[0]
+    exact_ms = {operator.name: operator.settings[0].latency_ms for operator in profile.operators}
+    value = {
+        "schema": 1,
+        "title": resolved.network.name,
+        "device": {"backend": resolved.experiment.backend.name, **dataclasses.asdict(stages.lab.device.info)},
+        "max_loss_pp": resolved.experiment.search.max_loss_pp,
+        "exact": {"tune_accuracy": front.tune_accuracy, "test_accuracy": tested.accuracy, "latency_ms": exact.latency_ms},
+        "levels": [
+            {
+                "level": number,
+                "qos_loss_pp": point.qos_loss_pp,
+                "qos_loss_ci_pp": point.qos_loss_ci_pp,
+                "test_qos_loss_pp": loss,
+                "test_qos_loss_ci_pp": ci,
+                "latency_ms": point.latency_ms,
+                "latency_interval_ms": [point.latency_ms - point.latency_ci_ms, point.latency_ms + point.latency_ci_ms],
+                "speedup": exact.latency_ms / point.latency_ms,
+                "energy_mj": point.energy_mj,
+                "settings": point.configuration.to_json(),
+            }
+            for number, (point, (loss, ci)) in enumerate(zip(front.levels, tested.losses_pp, strict=True))
+        ],
+        "replay": None if replayed is None else {key: item for key, item in replayed.items() if key not in ("schema", "timeline")},
+        "seconds": dict(stages.ledger.seconds),
+        "classes": list(resolved.classes),
+        "operators": [
+            {"name": op.name, "kind": op.kind, "macs": resolved.macs[op.name], "latency_ms": exact_ms.get(op.name)}
+            for op in resolved.graph.operators
+        ],
+        "provenance": stages.provenance(),
+    }
+    write_json(stages.ledger.folder / RESULT, value)
+    return value
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` from the result files in a folder, and return its path. Raises UsageError where they are missing."""
+    from .report import render
+
+    result = {**_read(folder, RESULT)}
+    result["candidates"] = _read(folder, FRONT)["points"]
+    result["profile"] = [
+        {"operator": operator["name"], **row, "dropped": dropped}
+        for operator in _read(folder, PROFILE)["operators"]
+        for dropped, rows in ((False, operator["settings"]), (True, operator["dropped"]))
+        for row in rows
+    ]
+    if result["replay"] is not None:
+        result["replay"] = _read(folder, REPLAY)
+    render(result, folder / "report.html")
+    return folder / "report.html"
+
+
+def _read(folder: Path, file: str) -> Any:
+    try:
+        return json.loads((folder / file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"cannot read the results: {error}", where=str(folder / file), mend="give the folder of a finished 'mobiprox run'"
+        ) from error

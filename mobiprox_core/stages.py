@@ -1,0 +1,259 @@
+"""The stages of a run: what each depends on, which files it leaves, and how they are read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from . import __version__, bundle, measure, profile
+from .adaptation import calibration_from_json, calibration_to_json, replay
+from .configuration import Configuration
+from .interfaces import Candidate, LevelCalibration, Profile, ProgressSink
+from .lab import Lab
+from .ledger import Journal, Json, Ledger, digest_file, write_json
+from .measure import Front, Measurer
+from .resolve import Resolved, digest_of_samples
+
+if TYPE_CHECKING:
+    from .measurement import OperatingPoint
+
+PROFILE, CANDIDATES, FRONT, LEVELS, REPLAY, RESULT = (
+    f"{name}.json" for name in ("profile", "candidates", "front", "levels", "replay", "result")
+)
+BUNDLE = "bundle"
+
+CANDIDATES_PER_LEVEL = 16
+"""How many a heuristic is asked for; a part of them is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure, stage by stage."""
+
+    profile: profile.Effort = field(default_factory=profile.Effort)
+    measure: measure.Effort = field(default_factory=measure.Effort)
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """The levels on data that no choice looked at, and what strategies may know of them.
+
+    accuracy: of the exact network, None without labels; losses_pp: per level, with 95 % half-width.
+    """
+
+    accuracy: float | None
+    losses_pp: tuple[tuple[float, float], ...]
+    calibration: tuple[LevelCalibration, ...]
+
+
+@contextmanager
+def open_lab(resolved: Resolved) -> Iterator[Lab]:
+    """The experiment's device, with its network on it."""
+    experiment = resolved.experiment
+    with experiment.at("backend"):
+        device = resolved.backend.open(experiment.backend.options)
+    try:
+        with Lab(resolved.network, device, resolved.techniques, resolved.tune.inputs) as lab:
+            yield lab
+    finally:
+        device.close()
+
+
+class Stages:
+    """The stages of one run, each a method; one whose inputs and files are as they were is read from its files."""
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        lab: Lab,
+        ledger: Ledger,
+        effort: Effort,
+        progress: ProgressSink,
+        observe: Callable[[OperatingPoint], None],
+    ) -> None:
+        self.resolved = resolved
+        self.lab = lab
+        self.ledger = ledger
+        self.effort = effort
+        self.progress = progress
+        self.observe = observe
+        self.common = {
+            "network": resolved.network.digest,
+            "device": dataclasses.asdict(lab.device.info),
+            "backend options": resolved.experiment.backend.to_json(),
+            "plugin versions": dict(resolved.plugins),
+            "mobiprox version": __version__,
+        }
+        self.tuning = {**self.common, "tuning data": digest_of_samples(resolved.tune)}
+
+    # -- the stages, in order
+
+    def profile(self) -> Profile:
+        """What every setting saves and changes."""
+        search = self.resolved.experiment.search
+        inputs = {
+            **self.tuning,
+            "techniques": [technique.to_json() for technique in self.resolved.experiment.techniques],
+            "operators to approximate": [list(search.include), list(search.exclude)],
+            "effort": dataclasses.asdict(self.effort.profile),
+        }
+
+        def work(journal: Journal) -> None:
+            found = profile.profile(self.resolved, self.lab, journal, self.effort.profile, self.progress)
+            write_json(self.ledger.folder / PROFILE, profile.profile_to_json(found))
+
+        self.ledger.stage("profile", inputs, [PROFILE], work)
+        return profile.profile_from_json(self.read(PROFILE))
+
+    def search(self, profile: Profile) -> tuple[Candidate, ...]:
+        """The heuristic's candidates."""
+        import numpy as np
+
+        experiment = self.resolved.experiment
+        wanted = experiment.search
+        inputs = {
+            "profile": self.digest(PROFILE),
+            "heuristic": [wanted.heuristic, dict(wanted.options), wanted.levels],
+            "plugin versions": dict(self.resolved.plugins),
+            "seed": str(experiment.seed),
+        }
+
+        def work(journal: Journal) -> None:
+            rng = np.random.default_rng(experiment.seed)
+            found = self.resolved.heuristic.search(profile, wanted.options, CANDIDATES_PER_LEVEL * wanted.levels, rng)
+            write_json(self.ledger.folder / CANDIDATES, candidates_to_json(found))
+
+        self.ledger.stage("search", inputs, [CANDIDATES], work)
+        return candidates_from_json(self.read(CANDIDATES))
+
+    def measure(self, candidates: Sequence[Candidate]) -> Front:
+        """The front, and the levels chosen from it."""
+        search, meter = self.resolved.experiment.search, self.resolved.experiment.energy
+        inputs = {
+            **self.tuning,
+            "candidates": self.digest(CANDIDATES),
+            "accepted loss and levels": [search.max_loss_pp, search.levels],
+            "energy meter": None if meter is None else meter.to_json(),
+            "effort": dataclasses.asdict(self.effort.measure),
+        }
+
+        def work(journal: Journal) -> None:
+            measurer = Measurer(self.lab, journal, self.effort.measure, self.progress, self.observe)
+            found = measurer.front(candidates, self.resolved.tune, search.max_loss_pp, search.levels, self.resolved.meter)
+            write_json(self.ledger.folder / FRONT, measure.front_to_json(found))
+
+        self.ledger.stage("measure", inputs, [FRONT], work)
+        return measure.front_from_json(self.read(FRONT))
+
+    def test(self, front: Front) -> Tested:
+        """Final numbers, on test data; calibration, on tuning data."""
+        inputs = {**self.tuning, "levels": self.digest(FRONT), "test data": digest_of_samples(self.resolved.test)}
+
+        def work(journal: Journal) -> None:
+            measurer = Measurer(self.lab, journal, self.effort.measure, self.progress)
+            accuracy, losses = measurer.tested(front.levels, self.resolved.test)
+            calibration = measurer.calibrated(front.levels, self.resolved.tune, self.resolved.already_softmax)
+            value = {
+                "schema": 1,
+                "test_accuracy": accuracy,
+                "test_qos_losses_pp": losses,
+                "calibration": calibration_to_json(calibration),
+            }
+            write_json(self.ledger.folder / LEVELS, value)
+
+        self.ledger.stage("test", inputs, [LEVELS], work)
+        value = self.read(LEVELS)
+        losses = tuple((loss, ci) for loss, ci in value["test_qos_losses_pp"])
+        return Tested(value["test_accuracy"], losses, calibration_from_json(value["calibration"], LEVELS))
+
+    def bundle(self, front: Front, tested: Tested) -> None:
+        """The folder that ships."""
+        experiment = self.resolved.experiment
+        inputs = {
+            **self.common,
+            "levels": [self.digest(FRONT), self.digest(LEVELS)],
+            "strategy": None if experiment.strategy is None else experiment.strategy.to_json(),
+            "experiment": experiment.digest,
+        }
+
+        def work(journal: Journal) -> None:
+            bundle.write(
+                bundle.Bundle(
+                    plan=self.lab.lower([level.configuration for level in front.levels], self.lab.single),
+                    backend=experiment.backend,
+                    points=front.levels,
+                    calibration=tested.calibration,
+                    strategy=experiment.strategy,
+                    classes=self.resolved.classes,
+                    already_softmax=self.resolved.already_softmax,
+                    provenance=self.provenance(),
+                ),
+                self.ledger.folder / BUNDLE,
+            )
+
+        self.ledger.stage("bundle", inputs, [f"{BUNDLE}/{file}" for file in bundle.FILES], work)
+
+    def replay(self, front: Front, tested: Tested) -> Json | None:
+        """The strategy over the trace; None where the experiment has none."""
+        experiment, trace, offer = self.resolved.experiment, self.resolved.trace, self.resolved.strategy
+        if experiment.strategy is None or trace is None or offer is None:
+            return None
+        choice = experiment.strategy
+        inputs = {
+            **self.common,
+            "levels": [self.digest(FRONT), self.digest(LEVELS)],
+            "strategy": choice.to_json(),
+            "trace": digest_of_samples(trace),
+        }
+
+        def work(journal: Journal) -> None:
+            walked = replay(
+                offer.create(choice.options, tested.calibration),
+                self.lab.outputs([level.configuration for level in front.levels], trace.inputs),
+                tested.calibration,
+                trace.labels,
+                already_softmax=self.resolved.already_softmax,
+                notes=() if trace.notes is None else trace.notes.tolist(),
+            )
+            write_json(self.ledger.folder / REPLAY, {"schema": 1, "strategy": choice.name, **walked.to_json()})
+
+        self.ledger.stage("replay", inputs, [REPLAY], work)
+        return self.read(REPLAY)
+
+    # -- what they share
+
+    def read(self, file: str) -> Json:
+        return json.loads((self.ledger.folder / file).read_text(encoding="utf-8"))
+
+    def digest(self, file: str) -> str:
+        return digest_file(self.ledger.folder / file)
+
+    def provenance(self) -> dict[str, Json]:
+        """What the numbers were made with (DESIGN.md D11)."""
+        experiment = self.resolved.experiment
+        return {
+            "experiment": experiment.digest,
+            "network": self.resolved.network.digest,
+            "mobiprox": __version__,
+            "plugins": dict(self.resolved.plugins),
+            "device": dataclasses.asdict(self.lab.device.info),
+            "precision": "float32, except where a setting says otherwise",
+            "seed": experiment.seed,
+            "python": platform.python_version(),
+            "system": platform.platform(),
+        }
+
+
+def candidates_to_json(candidates: Sequence[Candidate]) -> Json:
+    """As `candidates.json` holds them."""
+    rows = [{"latency_ms": c.latency_ms, "divergence": c.divergence, "settings": c.configuration.to_json()} for c in candidates]
+    return {"schema": 1, "candidates": rows}
+
+
+def candidates_from_json(value: Mapping[str, Any]) -> tuple[Candidate, ...]:
+    return tuple(Candidate(Configuration.from_json(c["settings"]), c["latency_ms"], c["divergence"]) for c in value["candidates"])
