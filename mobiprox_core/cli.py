@@ -128,7 +128,7 @@ def run(file: Path, out: Path | None, resume: bool, as_json: bool) -> ExitCode:
 
     registry = _registry()
     wanted = experiment.load(file, registry)
-    out = out or Path("runs") / (file.stem if file.stem != "experiment" else file.resolve().parent.name)
+    out = out or pipeline.default_folder(file)
     try:
         with ProgressPrinter() as progress:
             result = pipeline.run(wanted, registry, out, resume=resume, progress=progress).to_json()
@@ -206,9 +206,9 @@ def report(folder: Path) -> None:
     Example:
       mobiprox report runs/digits
     """
-    from . import pipeline
+    from .results import write_report
 
-    click.echo(f"report: {pipeline.write_report(folder)}")
+    click.echo(f"report: {write_report(folder)}")
 
 
 # -------------------------------------------------------------------------------------------------------------------------- bundles

@@ -27,7 +27,7 @@ class ProgressPrinter:
         if progress.stage != self._stage:
             self._clear()
             self._stage = progress.stage
-            note = f": {progress.note}" if progress.note and not self._moves else ""
+            note = f": {progress.note}" if progress.note and not progress.total else ""
             self._write(f"[{time.perf_counter() - self._started:6.1f} s] {progress.stage}{note}\n")
         now = time.perf_counter()
         if self._moves and (now - self._drawn > 0.1 or progress.done == progress.total):

@@ -1,0 +1,50 @@
+# dev   a virtual environment with everything in it, editable       demo  the digits example, a few minutes
+# test  all tests            lint  ruff and mypy            fix  what ruff can mend            docs  check the documentation
+#
+# make PYTHON=python3.12 dev   another interpreter             make test ARGS='-k plugins'   some tests
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,$(if $(shell command -v $(name) 2>/dev/null),$(name),)))
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.mobiprox-dev
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+PACKAGES := mobiprox_core $(wildcard plugins/*/mobiprox_*)
+
+.DEFAULT_GOAL := help
+.PHONY: help dev demo test lint fix docs clean
+
+help:
+	@sed -n '1,5s/^# //p' Makefile
+
+dev: $(STAMP)
+
+# The build tools come first and are used for all distributions: much faster than one isolated environment for each.
+$(STAMP): requirements-dev.txt constraints.txt pyproject.toml $(PLUGINS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Mobiprox needs Python 3.11 or later; try: make PYTHON=python3.11 dev")'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check hatchling editables
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -r requirements-dev.txt
+	touch $@
+
+demo: dev
+	$(BIN)/mobiprox run examples/digits/experiment.yaml --out runs/digits
+
+test: dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PACKAGES)
+
+fix: dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: dev
+	$(BIN)/python -m pytest tests/test_docs.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
