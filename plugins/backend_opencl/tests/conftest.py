@@ -1,0 +1,43 @@
+"""Devices to run on: the default one, and the same runtime in other shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from mobiprox_backend_opencl.devices import find, open_device
+from mobiprox_backend_opencl.runner import OpenCLDevice
+
+SHAPES = ("network", "operators", "generic", "gpu")
+
+
+@pytest.fixture(scope="session", params=SHAPES)
+def device(request: pytest.FixtureRequest) -> Iterator[OpenCLDevice]:
+    """One device per way of running: network kernel, one launch per operator, plain C without an instruction set, the shape of a GPU."""
+    opened = shaped(request.param)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def open_shape() -> Callable[[str], OpenCLDevice]:
+    """Opens a device of a shape."""
+    return shaped
+
+
+def shaped(shape: str) -> OpenCLDevice:
+    if shape == "gpu":  # 4-wide blocks, work-groups, no waiting: what a phone's GPU is given, run by the CPU
+        first = next(d for d in find() if d.is_cpu)
+        info = replace(open_device({"device": first.index}).info, kind="gpu", isa="generic", block=4, vector=4)
+        return OpenCLDevice(first.handle, info, by_operator=True)
+    options = {"generic": {"isa": "generic"}}.get(shape, {"launch": shape})
+    return open_device(options)
+
+
+@pytest.fixture(scope="session")
+def cpu() -> Iterator[OpenCLDevice]:
+    """The default device."""
+    opened = open_device({})
+    yield opened
+    opened.close()
