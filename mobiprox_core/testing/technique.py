@@ -16,7 +16,8 @@ from mobiprox_core import plugins, reference
 from mobiprox_core.configuration import EXACT, Configuration, KnobSetting, Setting
 from mobiprox_core.graph import Graph
 from mobiprox_core.interfaces import Device, Options, Technique
-from mobiprox_core.lowering import exact_tables, lower
+from mobiprox_core.lowering import lower
+from mobiprox_core.lowering.convolution import exact_tables
 from mobiprox_core.plan import DeviceInfo
 from mobiprox_core.tables import FLOAT32, Tables
 
@@ -187,9 +188,10 @@ def settings_under_test(
     operator = graph["op"]
     others = [knob for name, other in techniques.items() if name != technique.name for knob in other.settings(operator, graph, {})]
 
+    slots = {knob: techniques[knob.technique].slot(knob) for knob in (*offered, *others)}
+
     def compatible(*knobs: KnobSetting) -> bool:
-        slots = [techniques[knob.technique].slot(knob) for knob in knobs]
-        return len(set(slots)) == len(slots)
+        return len({slots[knob] for knob in knobs}) == len(knobs)
 
     pairs = [pair for pair in combinations(offered, 2) if compatible(*pair)]
     pairs += [(one, other) for one in offered for other in others if compatible(one, other)]

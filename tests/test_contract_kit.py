@@ -1,0 +1,195 @@
+"""The contract kit finds what it is there to find, and what this repository offers keeps the contract on random operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mobiprox_core import plugins, reference
+from mobiprox_core.configuration import Configuration, KnobSetting, Setting
+from mobiprox_core.graph import Graph
+from mobiprox_core.interfaces import Approximation, Observation, Technique
+from mobiprox_core.lowering.convolution import exact_tables
+from mobiprox_core.testing import StrategyContract, TechniqueContract, graphs
+from mobiprox_core.testing import strategies as some
+from mobiprox_core.testing import tables as meaning
+from mobiprox_core.testing import technique as kit
+
+REGISTRY = plugins.load()
+
+
+class Halved:
+    """A technique that is right: the weights halved. Mutants below break one promise each."""
+
+    name = "halved"
+    summary = "Half of every weight"
+    options: Mapping[str, Any] = {"type": "object", "properties": {}, "required": []}
+    knobs: Mapping[str, str] = {"by": "what is divided by"}
+    tolerance = 1e-5
+
+    def settings(self, operator, graph, options):
+        return (KnobSetting.of(self.name, by=2),) if operator.kind in ("conv", "dense") else ()
+
+    def slot(self, setting):
+        return "halved"
+
+    def reference(self, setting, operator, graph):
+        return Approximation(weight=lambda w: w / np.float32(2))
+
+    def prepare(self, setting, operator, statistics):
+        return {}
+
+    def edit(self, setting, operator, tables, device, fitted):
+        return replace(tables, weight=tables.weight / np.float32(2))
+
+    def kernels(self, device):
+        return ()
+
+    def lower(self, setting, operator, builder):
+        return False
+
+    def couplings(self, graph):
+        return ()
+
+
+class TestARightTechniqueKeepsTheContract(TechniqueContract):
+    @pytest.fixture
+    def technique(self) -> Technique:
+        return Halved()
+
+    @pytest.mark.xfail(reason="this file imports numpy", strict=True)
+    def test_it_loads_lightly(self, technique: Technique) -> None:
+        super().test_it_loads_lightly(technique)
+
+
+class Repeats(Halved):
+    def settings(self, operator, graph, options):
+        return [*super().settings(operator, graph, options)] * 2
+
+
+class UnknownKnob(Halved):
+    def settings(self, operator, graph, options):
+        return (KnobSetting.of(self.name, how=2),)
+
+
+class WrongScale(Halved):
+    def edit(self, setting, operator, tables, device, fitted):
+        return replace(tables, weight=tables.weight / np.float32(2.01))
+
+
+class ForgetsAColumn(Halved):
+    def edit(self, setting, operator, tables, device, fitted):
+        return replace(tables, weight=tables.weight[:, :-1])
+
+
+class SkipsARowWithoutFillingIt(Halved):
+    def edit(self, setting, operator, tables, device, fitted):
+        return replace(tables, rows=tables.rows[:-1])
+
+
+class NotANumber(Halved):
+    def reference(self, setting, operator, graph):
+        return Approximation(output=lambda y: y * np.float32(np.nan))
+
+
+class Shrinks(Halved):
+    def reference(self, setting, operator, graph):
+        return Approximation(finish=lambda y: y[..., :-1])
+
+
+class InPlace(Halved):
+    def reference(self, setting, operator, graph):
+        return Approximation(weight=lambda w: np.divide(w, np.float32(2), out=w))
+
+
+@pytest.mark.parametrize(
+    ("technique", "test"),
+    [
+        (Repeats(), "test_settings_are_distinct_and_use_its_knobs"),
+        (UnknownKnob(), "test_settings_are_distinct_and_use_its_knobs"),
+        (WrongScale(), "test_edited_tables_compute_what_the_reference_says"),
+        (WrongScale(), "test_kernels_do_what_the_reference_says"),
+        (ForgetsAColumn(), "test_edited_tables_keep_their_invariants"),
+        (SkipsARowWithoutFillingIt(), "test_edited_tables_keep_their_invariants"),
+        (NotANumber(), "test_the_reference_keeps_shape_and_type_and_stays_finite"),
+        (Shrinks(), "test_the_reference_keeps_shape_and_type_and_stays_finite"),
+        (InPlace(), "test_the_reference_leaves_its_arguments_alone"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_a_broken_promise_is_found(technique: Technique, test: str) -> None:
+    if "kernels" in test and not kit.devices():
+        pytest.skip("no device at hand")
+    graph = graphs.convolution()
+    given = {"technique": technique, "options": {}, "graph": graph, "offered": tuple(technique.settings(graph["op"], graph, {}))}
+    method = getattr(TechniqueContract(), test)
+    wanted = method.__code__.co_varnames[1 : method.__code__.co_argcount]
+    with pytest.raises(AssertionError):
+        method(**{name: given[name] for name in wanted})
+
+
+@pytest.mark.parametrize("name", ["perforation", "filter_sampling"])
+@given(graph=some.convolutions(), data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_edited_tables_compute_what_the_reference_says_on_random_operators(name: str, graph: Graph, data: st.DataObject) -> None:
+    if name not in REGISTRY.names("technique"):
+        pytest.skip(f"{name} is not installed")
+    technique = REGISTRY.get("technique", name)
+    knob = data.draw(some.offered(technique, graph))
+    if knob is None:
+        return
+    setting, techniques = Setting((knob,)), {name: technique}
+    tables = kit.edited(setting, graph, techniques)
+    meaning.check(tables, exact_tables(graph["op"], graph))
+    op = graph["op"]
+    bare = replace(op, activation=None, residual=None)
+    tensors = reference.activations(graph, graphs.inputs(graph))
+    expected = reference.run_operator(graph, bare, tensors, setting, techniques)
+    expected = (expected if expected.ndim == 4 else expected[:, :, None])[:, :, tables.rows][:, :, :, tables.columns]
+    assert kit.difference(meaning.evaluate(tables, op, tensors["x"]), expected) <= 1e-5
+
+
+@given(some.configurations)
+def test_configurations_survive_text_and_json(configuration: Configuration) -> None:
+    assert Configuration.from_json(configuration.to_json()) == configuration
+
+
+class TestStrategiesKeepTheContract(StrategyContract):
+    @pytest.fixture(params=REGISTRY.names("strategy"))
+    def offer(self, request: pytest.FixtureRequest) -> Any:
+        return REGISTRY.get("strategy", request.param)
+
+
+class Wanders:
+    """A strategy that remembers outside its state and leaves the levels."""
+
+    def __init__(self) -> None:
+        self.level = 0
+
+    def start(self) -> tuple[int]:
+        return (0,)
+
+    def step(self, state: tuple[int], observation: Observation) -> tuple[tuple[int], int]:
+        self.level += 1
+        return (self.level,), self.level
+
+
+def test_a_strategy_that_leaves_the_levels_is_found() -> None:
+    contract = StrategyContract()
+    with pytest.raises(AssertionError):
+        contract.test_it_stays_within_the_levels(Wanders(), [None, None])  # type: ignore[list-item]
+
+
+def test_a_strategy_with_a_hidden_memory_is_found() -> None:
+    class Offer:
+        def create(self, options: object, levels: object) -> Wanders:
+            return Wanders()
+
+    with pytest.raises(AssertionError):
+        StrategyContract().test_it_is_pure(Offer(), {}, [None])  # type: ignore[arg-type,list-item]
