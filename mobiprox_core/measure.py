@@ -51,7 +51,16 @@ class Front:
 class Measurer:
     """Measures configurations of one network on one device; what the journal knows is not measured again."""
 
-    def __init__(self, lab: Lab, journal: Journal, effort: Effort, progress: ProgressSink, observe: Observer = lambda point: None) -> None:
+    def __init__(
+        self,
+        stage: str,
+        lab: Lab,
+        journal: Journal,
+        effort: Effort,
+        progress: ProgressSink,
+        observe: Observer = lambda point: None,
+    ) -> None:
+        self.stage = stage
         self.lab = lab
         self.journal = journal
         self.effort = effort
@@ -114,7 +123,7 @@ class Measurer:
         key = (what, [digest_of(c) for c in configurations])
         known = self.journal.recall(*key)
         if known is None:
-            self.progress(Progress("measure", 0, 0, f"{what} of {len(configurations)} configurations"))
+            self.progress(Progress(self.stage, 0, 0, f"{what} of {len(configurations)} configurations"))
             samples = self.lab.time(configurations, seconds * len(configurations))
             known = self.journal.note(*key, value=[median_and_ci(values) for values in samples])
         return [(ms, ci) for ms, ci in known]
@@ -127,11 +136,11 @@ class Measurer:
             with_exact = [EXACT_CONFIGURATION, *(c for c in missing if c.settings)]
             runner = self.lab.levels(with_exact, self.lab.many)
             for done, configuration in enumerate(missing):
-                self.progress(Progress("measure", done, len(missing), f"accuracy on {split} data"))
+                self.progress(Progress(self.stage, done, len(missing), f"accuracy on {split} data"))
                 runner.set_level(with_exact.index(configuration))
                 labels = through(runner, inputs).argmax(axis=1).tolist()
                 found[configuration] = self.journal.note("labels", split, digest_of(configuration), value=labels)
-            self.progress(Progress("measure", len(missing), len(missing), f"accuracy on {split} data"))
+            self.progress(Progress(self.stage, len(missing), len(missing), f"accuracy on {split} data"))
         return [np.array(found[c], dtype=np.int64) for c in configurations]
 
 

@@ -23,12 +23,19 @@ from . import plugins
 from .interfaces import Progress, ProgressSink
 from .ledger import Json, Ledger
 from .resolve import resolve
+from .results import summary, write_report
+from .revisit import measure_bundle, replay_bundle
+from .stages import Effort, Stages, open_lab
 
 if TYPE_CHECKING:
     from .experiment import Experiment
     from .measurement import OperatingPoint
     from .plugins import Registry
-    from .stages import Effort
+
+__all__ = ["Effort", "Result", "check", "measure_bundle", "replay_bundle", "run", "run_file", "write_report"]
+
+
+DEFAULT_EFFORT = Effort()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +68,9 @@ def run(
     out: Path,
     resume: bool = False,
     progress: ProgressSink = _quiet,
-    effort: Effort | None = None,
+    effort: Effort = DEFAULT_EFFORT,
 ) -> Result:
     """All stages. With `resume`, those that an earlier run in `out` finished on the same inputs are not done again."""
-    from .results import summary, write_report
-    from .stages import Effort, Stages, open_lab
 
     def sink(step: Progress) -> None:
         progress(step)
@@ -78,7 +83,7 @@ def run(
     resolved = resolve(experiment, registry)
     ledger = Ledger(out, resume=resume, say=lambda stage, text: sink(Progress(stage, 0, 0, text)))
     with open_lab(resolved) as lab:
-        stages = Stages(resolved, lab, ledger, effort or Effort(), sink, observe)
+        stages = Stages(resolved, lab, ledger, effort, sink, observe)
         profile = stages.profile()
         candidates = stages.search(profile)
         front = stages.measure(candidates)

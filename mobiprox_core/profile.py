@@ -49,8 +49,8 @@ class Effort:
     """How long to measure. samples: tuning inputs at most; latency_s: for the latencies; output_s: for the output changes."""
 
     samples: int = 128
-    latency_s: float = 20.0
-    output_s: float = 30.0
+    latency_s: float = 10.0
+    output_s: float = 20.0
 
 
 Measured = Mapping[OpId, tuple[SettingProfile, ...]]

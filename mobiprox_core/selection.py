@@ -27,14 +27,16 @@ def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
 def within_reach(
     candidates: Sequence[Candidate], measured: Mapping[Configuration, OperatingPoint], max_loss_pp: float
 ) -> tuple[Candidate, ...]:
-    """Candidates not measured yet whose predicted divergence is below what was first measured to lose too much.
+    """Candidates not measured yet that may become levels: beyond what was measured to lose nothing, and short of what loses too much.
 
-    candidates: by rising divergence. Losses rise with the divergence but for noise, so "first" is after the last one that was good.
+    candidates: by rising divergence. Losses rise with it but for noise, so the last good one counts, and the first bad one after it;
+    what lies before the last one without any loss is slower than that one, and no better.
     """
     losses = [(c.divergence, measured[c.configuration].qos_loss_pp) for c in candidates if c.configuration in measured]
     good = max((divergence for divergence, loss in losses if loss <= max_loss_pp), default=0.0)
     limit = min((divergence for divergence, _ in losses if divergence > good), default=float("inf"))
-    return tuple(c for c in candidates if c.configuration not in measured and c.divergence < limit)
+    free = max((divergence for divergence, loss in losses if loss <= 0), default=0.0)
+    return tuple(c for c in candidates if c.configuration not in measured and free < c.divergence < limit)
 
 
 def choose(points: Iterable[OperatingPoint], exact: OperatingPoint, max_loss_pp: float, levels: int) -> tuple[OperatingPoint, ...]:

@@ -143,7 +143,7 @@ class Stages:
         }
 
         def work(journal: Journal) -> None:
-            measurer = Measurer(self.lab, journal, self.effort.measure, self.progress, self.observe)
+            measurer = Measurer("measure", self.lab, journal, self.effort.measure, self.progress, self.observe)
             found = measurer.front(candidates, self.resolved.tune, search.max_loss_pp, search.levels, self.resolved.meter)
             write_json(self.ledger.folder / FRONT, measure.front_to_json(found))
 
@@ -155,7 +155,7 @@ class Stages:
         inputs = {**self.tuning, "levels": self.digest(FRONT), "test data": digest_of_samples(self.resolved.test)}
 
         def work(journal: Journal) -> None:
-            measurer = Measurer(self.lab, journal, self.effort.measure, self.progress)
+            measurer = Measurer("test", self.lab, journal, self.effort.measure, self.progress)
             accuracy, losses = measurer.tested(front.levels, self.resolved.test)
             calibration = measurer.calibrated(front.levels, self.resolved.tune, self.resolved.already_softmax)
             value = {

@@ -1,0 +1,250 @@
+"""Running networks from Python: a bundle whose strategy picks the level, or any network under any configuration.
+
+::
+
+    session = Session.open("runs/a/bundle")
+    prediction = session.infer(x)
+    model = open_model("net.onnx", batch=8, settings={"conv1": "perforation(axis=rows, offset=1, stride=2)"})
+    outputs = model.run(x)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from . import plugins
+from .configuration import EXACT, Configuration, KnobSetting, OpId, Setting
+from .errors import DataError, UsageError
+from .interfaces import Device, Observation, Runner, Strategy, Technique
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from .bundle import Bundle
+    from .graph import Graph, Operator, Shape
+    from .interfaces import Floats
+    from .plugins import Registry
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """One inference. label: index of the class; confidence: 0..1, calibrated; level: the one that ran; outputs: float32[K]."""
+
+    label: int
+    confidence: float
+    level: int
+    latency_ms: float
+    outputs: Floats
+
+
+class Session:
+    """A bundle on a device. After every inference its strategy chooses the level of the next one.
+
+    strategy: None where levels are set by hand. A context manager.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device, strategy: Strategy | None) -> None:
+        self.bundle = bundle
+        self._device = device
+        self._runner = device.load(bundle.plan)
+        self._shape = bundle.plan.inputs[0].shape
+        self._level = 0
+        self.strategy = strategy
+
+    @classmethod
+    def open(cls, bundle: str | Path, device: str | int = "auto", registry: Registry | None = None) -> Session:
+        """The bundle in a folder, on a device of the backend that it was made for.
+
+        device: "auto", or as the backend's option `device` takes it. Raises BundleError for a damaged bundle, PluginError where
+        the backend or the strategy is not installed, DeviceError where the device is missing or another kind than the bundle's.
+        """
+        from . import bundle as bundles
+
+        content = bundles.read(Path(bundle))
+        registry = registry or plugins.load()
+        options = {**content.backend.options, **({} if device == "auto" else {"device": device})}
+        opened = registry.get("backend", content.backend.name).open(options)
+        choice = content.strategy
+        strategy = None if choice is None else registry.get("strategy", choice.name).create(choice.options, content.calibration)
+        return cls(content, opened, strategy)
+
+    @property
+    def levels(self) -> int:
+        """How many levels there are; level 0 is exact."""
+        return len(self.bundle.points)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in label order, or none."""
+        return self.bundle.classes
+
+    @property
+    def level(self) -> int:
+        """The level of the next inference. Setting it costs microseconds; a strategy goes on from there."""
+        return self._level
+
+    @level.setter
+    def level(self, level: int) -> None:
+        if not 0 <= level < self.levels:
+            raise UsageError(f"there is no level {level}", mend=f"levels go from 0 (exact) to {self.levels - 1}")
+        self._level = level
+        self._runner.set_level(level)
+
+    @property
+    def strategy(self) -> Strategy | None:
+        return self._strategy
+
+    @strategy.setter
+    def strategy(self, strategy: Strategy | None) -> None:
+        self._strategy = strategy
+        self._state = None if strategy is None else strategy.start()
+
+    def infer(self, x: npt.ArrayLike) -> Prediction:
+        """Run one input, float32 of the network's shape with or without the batch axis. Raises DataError for another shape."""
+        import numpy as np
+
+        from .adaptation import probabilities
+
+        values = np.asarray(x, dtype=np.float32)
+        if values.shape not in (self._shape, self._shape[1:]) or self._shape[0] != 1:
+            raise DataError(
+                f"the input has shape {list(values.shape)}; the network takes {list(self._shape[1:])}, one at a time",
+                mend="prepare the input as for training",
+            )
+        level = self._level
+        begin = perf_counter()
+        output = self._runner.run(values.reshape(self._shape))
+        latency_ms = 1e3 * (perf_counter() - begin)
+        outputs = (output[0] if isinstance(output, tuple) else output).reshape(-1)
+        chances = probabilities(outputs[None], self.bundle.already_softmax, self.bundle.calibration[level].temperature)[0]
+        label = int(outputs.argmax())
+        prediction = Prediction(label, float(chances[label]), level, latency_ms, outputs)
+        if self._strategy is not None:
+            self._state, self.level = self._strategy.step(self._state, Observation(label, prediction.confidence, level))
+        return prediction
+
+    def close(self) -> None:
+        """Give the device's memory back."""
+        self._runner.close()
+        self._device.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOperator:
+    """An operator of a network. settings: all single ones that are legal, exact first; those of different slots compose with '+'."""
+
+    name: OpId
+    kind: str
+    inputs: tuple[Shape, ...]
+    output: Shape
+    settings: tuple[Setting, ...]
+
+
+class Model:
+    """A network under one configuration, on a device. A context manager."""
+
+    def __init__(self, operators: tuple[ModelOperator, ...], configuration: Configuration, device: Device, runner: Runner) -> None:
+        self.operators = operators
+        self.configuration = configuration
+        self._device = device
+        self._runner = runner
+
+    def run(self, *inputs: npt.ArrayLike) -> Floats | tuple[Floats, ...]:
+        """One batch: float32 inputs of the network's shapes; its output, or a tuple of several. Raises DataError for other shapes."""
+        import numpy as np
+
+        return self._runner.run(*(np.ascontiguousarray(values, dtype=np.float32) for values in inputs))
+
+    def close(self) -> None:
+        """Give the device's memory back."""
+        self._runner.close()
+        self._device.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def open_model(
+    path: str | Path,
+    batch: int = 1,
+    settings: Mapping[OpId, str | Setting] | None = None,
+    device: str | int = "auto",
+    calibrate: npt.NDArray[np.float32] | None = None,
+    backend: str = "opencl",
+    registry: Registry | None = None,
+) -> Model:
+    """A network of an ONNX file under any configuration, without a search.
+
+    settings: operator name -> setting, spelt as in files; operators left out are exact. calibrate: must be None; no technique
+    of this version is fitted to data.
+
+    Raises UsageError for an unknown operator or an illegal setting, with the one that was probably meant.
+    """
+    from .lowering import lower
+    from .network import Network
+
+    if calibrate is not None:
+        raise UsageError("techniques of this version are not fitted to data", mend="leave 'calibrate' out")
+    registry = registry or plugins.load()
+    path = Path(path)
+    network = Network.from_model(registry.get("frontend", "onnx").load({"path": path.name}, path.parent), path.stem)
+    techniques = {name: registry.get("technique", name) for name in registry.names("technique")}
+    graph = network.at_batch(batch)
+    legal = {op.name: _legal(op, graph, techniques) for op in graph.operators}
+    configuration = Configuration({name: _checked(name, spelt, legal, techniques) for name, spelt in (settings or {}).items()})
+    opened = registry.get("backend", backend).open({} if device == "auto" else {"device": device})
+    runner = opened.load(lower(graph, opened.info, techniques, {}, [Configuration({}), configuration]))
+    runner.set_level(len(runner.plan.levels) - 1)
+    operators = tuple(
+        ModelOperator(op.name, op.kind, tuple(graph.shape(name) for name in op.reads), graph.shape(op.output), legal[op.name])
+        for op in graph.operators
+    )
+    return Model(operators, configuration, opened, runner)
+
+
+def _legal(op: Operator, graph: Graph, techniques: Mapping[str, Technique]) -> tuple[Setting, ...]:
+    return (EXACT, *(Setting((knobs,)) for technique in techniques.values() for knobs in technique.settings(op, graph, {})))
+
+
+def _checked(name: OpId, spelt: str | Setting, legal: Mapping[OpId, Sequence[Setting]], techniques: Mapping[str, Technique]) -> Setting:
+    """The setting, legal for the operator. Raises UsageError with what was probably meant."""
+    if name not in legal:
+        raise UsageError(f"the network has no operator called '{name}'", mend=_meant(name, legal))
+    setting = Setting.parse(spelt) if isinstance(spelt, str) else spelt
+    offered = {knobs for choice in legal[name] for knobs in choice}
+    for knobs in setting:
+        if knobs.technique not in techniques:
+            raise UsageError(f"no technique is called '{knobs.technique}'", where=name, mend=_meant(knobs.technique, techniques))
+        if knobs not in offered:
+            raise UsageError(f"'{knobs}' is not legal for this operator", where=name, mend=_meant(str(knobs), _spelt(offered, knobs)))
+    slots = [techniques[knobs.technique].slot(knobs) for knobs in setting]
+    if len(set(slots)) < len(slots):
+        raise UsageError(f"'{setting}' sets one thing twice", where=name, mend="take settings of different kinds")
+    return setting
+
+
+def _spelt(offered: set[KnobSetting], wanted: KnobSetting) -> list[str]:
+    """The legal settings of the wanted technique; of all if it has none here."""
+    own = [str(knobs) for knobs in sorted(offered) if knobs.technique == wanted.technique]
+    return own or [str(knobs) for knobs in sorted(offered)]
+
+
+def _meant(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known) or 'none'}"
