@@ -25,6 +25,10 @@ class Unsupported(Exception):
     """Why a node cannot be an operator, in words that follow its name."""
 
 
+class Misfit(Unsupported):
+    """A node whose shapes contradict each other, at this batch size."""
+
+
 @dataclass(slots=True)
 class Node:
     """An ONNX node as the readers want it: constants as arrays, shapes static.
@@ -151,6 +155,8 @@ class Chain:
         """weight[O, K]"""
         import numpy as np
 
+        if weight.shape[1] != self.shape[-1]:
+            raise Misfit(f"reads {self.shape[-1]} features, its weight {weight.shape[1]}")
         bias = np.zeros(len(weight), np.float32) if bias is None else bias
         return self.then("dense", (*self.shape[:-1], len(weight)), constants={"weight": weight, "bias": bias})
 
@@ -158,7 +164,7 @@ class Chain:
         """The operators; the last one writes what the node writes."""
         got, wanted = self.shape, self.node.shapes[self.node.output]
         if got != wanted:
-            raise Unsupported(f"gives shape {list(got)}, but {list(wanted)} was inferred")
+            raise Misfit(f"gives shape {list(got)}, but {list(wanted)} was inferred")
         del self.node.shapes[self.tensor]
         return [*self.operators[:-1], replace(self.operators[-1], output=self.node.output)]
 
@@ -240,7 +246,11 @@ def _conv(node: Node) -> list[Operator]:
     bias = node.weight(2, "bias") if node.has(2) else np.zeros(len(weight), np.float32)
     if weight.ndim == 3:
         weight = weight[:, :, None]
-    attributes["group"] = node.flag("group", 1)
+    group = attributes["group"] = node.flag("group", 1)
+    if weight.shape[1] * group != node.shape()[1] or len(weight) % group or bias.shape != weight.shape[:1]:
+        raise Misfit(
+            f"reads {node.shape()[1]} channels with a weight of shape {list(weight.shape)}, {len(bias)} biases and {group} group(s)"
+        )
     chain = Chain(node, node.input(0))
     return chain.then("conv", node.shapes[node.output], attributes=attributes, constants={"weight": weight, "bias": bias}).end()
 
@@ -281,6 +291,8 @@ def _batch_normalization(node: Node) -> list[Operator]:
     gamma, beta, mean, variance = (
         node.weight(i, what).astype(np.float64) for i, what in enumerate(("scale", "bias", "mean", "variance"), start=1)
     )
+    if any(values.shape != node.shape()[1:2] for values in (gamma, beta, mean, variance)):
+        raise Misfit(f"reads {node.shape()[1]} channels with {gamma.size} scales")
     scale = gamma / np.sqrt(variance + node.number("epsilon", 1e-5))
     constants = {"scale": scale.astype(np.float32), "shift": (beta - mean * scale).astype(np.float32)}
     return Chain(node, node.input(0)).then("affine", node.shape(), constants=constants).end()
@@ -452,7 +464,7 @@ def _reshape(node: Node) -> list[Operator]:
     if node.ir.op_type == "Dropout" and node.has(2):
         raise Unsupported("is in training mode")
     if _product(before) != _product(after):
-        raise Unsupported(f"turns shape {list(before)} into {list(after)}: not the same number of elements")
+        raise Misfit(f"turns shape {list(before)} into {list(after)}: not the same number of elements")
     return Chain(node, node.input(0)).view("reshape", after).end()
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .errors import LoweringError, UnsupportedOperator
-from .extract import READERS, Node, Unsupported, read
+from .extract import READERS, Misfit, Node, Unsupported, read
 from .fusion import fuse
 from .graph import Graph, Operator, Shape, TensorSpec
 from .simplify import array_of, bind, mend_for_batch, simplify
@@ -72,7 +72,7 @@ class Network:
         batched = {v.name or "" for v in inputs if v.shape and (v.shape[0] if isinstance(v.shape[0], int) else None) == self.batch}
         bound = bind(self.model, batch, batched)
         shapes = _static_shapes(bound)
-        operators = _operators(bound, shapes)
+        operators = _operators(bound, shapes, batch)
         outputs = tuple(v.name or "" for v in bound.graph.outputs)
         self._check_outputs(bound, shapes, batch)
         fused = tuple(self._share(op) for op in fuse(operators, shapes, outputs))
@@ -96,7 +96,7 @@ class Network:
                 raise LoweringError(f"output {name} of {self.name} is constant", mend="remove it from the model's outputs")
             if batch != self.batch and (not shapes[name] or shapes[name][0] != batch):
                 raise LoweringError(
-                    f"{self.name} cannot run {batch} inputs at once: its output {name} has shape {list(shapes[name])}",
+                    f"output {name} of {self.name} has shape {list(shapes[name])} for {batch} input(s): its axis 0 is not the batch",
                     mend=mend_for_batch(self.model, batch),
                 )
 
@@ -181,14 +181,19 @@ def _static_shapes(model: ir.Model) -> dict[str, Shape]:
     return shapes
 
 
-def _operators(model: ir.Model, shapes: dict[str, Shape]) -> list[Operator]:
+def _operators(model: ir.Model, shapes: dict[str, Shape], batch: int) -> list[Operator]:
     constants = {name: array_of(v.const_value) for name, v in model.graph.initializers.items() if v.const_value is not None}
     operators: list[Operator] = []
     faults: list[tuple[ir.Node, str]] = []
+    misfits: list[str] = []
     for node in model.graph:
         try:
             operators += read(Node(node, constants, shapes, model.graph.opset_imports.get("", 1)))
+        except Misfit as why:
+            misfits.append(f"node {node.name} ({node.op_type}) {why}")
         except Unsupported as why:
             faults.append((node, str(why)))
     _report(faults)
+    if misfits:
+        raise LoweringError(f"shapes do not fit at batch {batch}: {'; '.join(misfits)}", mend=mend_for_batch(model, batch))
     return operators
