@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from mobiprox_core import plugins
+from mobiprox_core.errors import PluginError
 from mobiprox_core.plan import DeviceInfo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,8 +51,20 @@ def test_a_plugin_is_named_by_the_convention(folder: Path) -> None:
         assert folder.name.removeprefix(f"{prefix}_") in names, "a name that is not installed is looked for under this convention"
 
 
+@pytest.mark.parametrize("folder", PLUGINS, ids=lambda folder: folder.name)
+def test_without_a_plugin_the_rest_works_and_an_experiment_says_what_to_install(folder: Path) -> None:
+    registry = plugins.load([other.name for other in PLUGINS if other != folder])
+    assert not registry.problems
+    assert len(registry.versions) == len(PLUGINS) - 1
+    for kind, names in plugins.load([folder.name]).plugins[0].offers.items():
+        for name in names:
+            with pytest.raises(PluginError) as caught:
+                registry.get(kind, name)
+            assert f"pip install {project(folder)['name']}" in str(caught.value.mend)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("folder", [ROOT, *PLUGINS], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", [ROOT, *PLUGINS], ids=["core", *(folder.name for folder in PLUGINS)])
 def test_a_wheel_holds_all_files_of_its_package(folder: Path, tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=folder, check=True, capture_output=True
@@ -104,11 +117,7 @@ def test_core_knows_no_technique_by_name() -> None:
             if words & names and str(text.value) not in of_devices:
                 found.append(f"{path.relative_to(ROOT)}:{text.lineno}: {text.value!r}")
     for path in (ROOT / "mobiprox_core").rglob("*.cl"):
-        code = (
-            re.sub(r"//.*|/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
-            if "/*" in path.read_text()
-            else re.sub(r"//.*", "", path.read_text())
-        )
+        code = re.sub(r"//[^\n]*|/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
         if set(re.findall(r"\w+", code)) & (names - of_devices):
             found.append(str(path.relative_to(ROOT)))
     assert not found
