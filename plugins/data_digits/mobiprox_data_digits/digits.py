@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +25,24 @@ class Digits:
 
     Split `stream`: 600 steps made of the 297 remaining images, each class staying for 6 to 12 steps, under noise that rises and
     falls three times. The source is the test set of the Optical Recognition of Handwritten Digits data (UCI, 1998), which does not say who
-    wrote what: so there are no groups.
+    wrote what: where images come under several strengths of noise, `groups` says which image a sample is.
     """
 
     name = "digits"
     summary = "scikit-learn's 1,797 handwritten digits, 32 x 32 pixels, with a noisy stream"
-    options: Mapping[str, Any] = {"type": "object", "properties": {"limit": LIMIT}}
+    options: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {
+            "limit": LIMIT,
+            "noise": {
+                "type": "array",
+                "items": {"type": "number", "minimum": 0},
+                "minItems": 1,
+                "default": [0],
+                "description": "strengths of noise (standard deviation; ink is 1): every image once under each. Not for the stream",
+            },
+        },
+    }
     splits = tuple(SIZES)
 
     def load(self, split: str, options: Options, folder: Path) -> Samples:
@@ -44,7 +56,10 @@ class Digits:
         inputs = enlarged(images.reshape(-1, 8, 8)[index] / 16)[:, None]
         labels = labels[index].astype(np.int64)
         classes = tuple("0123456789")
-        samples = _stream(inputs, labels, classes) if split == "stream" else Samples(inputs, labels, classes=classes)
+        if split == "stream":
+            samples = _stream(inputs, labels, classes)
+        else:
+            samples = _noisy(inputs, labels, classes, options.get("noise", [0]), seed=list(SIZES).index(split))
         return taken(samples, limited_index(len(samples.inputs), options, stream=split == "stream"))
 
 
@@ -79,6 +94,24 @@ def enlarged(images: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     rows = images[:, low] * (1 - share)[:, None] + images[:, low + 1] * share[:, None]
     enlarged: npt.NDArray[np.float32] = (rows[:, :, low] * (1 - share) + rows[:, :, low + 1] * share).astype(np.float32)
     return enlarged
+
+
+def _noisy(
+    inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: tuple[str, ...], strengths: Sequence[float], seed: int
+) -> Samples:
+    """Every image once under each strength of noise, strengths in turn, so that evenly spaced samples have all of them."""
+    import numpy as np
+
+    count, rng = len(strengths), np.random.default_rng(seed)
+    strength = np.tile(np.array(strengths, dtype=np.float64), len(inputs))
+    noise = rng.standard_normal((len(strength), *inputs.shape[1:])) * strength[:, None, None, None]
+    return Samples(
+        inputs=(np.repeat(inputs, count, axis=0) + noise).astype(np.float32),
+        labels=np.repeat(labels, count),
+        groups=np.repeat(np.arange(len(inputs)), count).astype(str) if count > 1 else None,
+        classes=classes,
+        notes=np.array([f"noise {s:.2f}" for s in strength]) if any(strengths) else None,
+    )
 
 
 def _stream(inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: tuple[str, ...]) -> Samples:

@@ -93,3 +93,14 @@ def test_an_unknown_split_names_the_known_ones() -> None:
     with pytest.raises(DataError, match="valid") as caught:
         Digits().load("valid", {}, HERE)
     assert "tune" in str(caught.value)
+
+
+def test_every_image_comes_once_under_each_strength_of_noise() -> None:
+    clean = Digits().load("tune", {}, Path())
+    noisy = Digits().load("tune", {"noise": [0, 0.5]}, Path())
+    np.testing.assert_array_equal(noisy.inputs[::2], clean.inputs)
+    np.testing.assert_array_equal(noisy.labels, np.repeat(clean.labels, 2))
+    assert abs(float(np.std(noisy.inputs[1::2] - clean.inputs)) - 0.5) < 0.01
+    assert list(noisy.groups[:4]) == ["0", "0", "1", "1"]
+    assert list(noisy.notes[:2]) == ["noise 0.00", "noise 0.50"]
+    np.testing.assert_array_equal(noisy.inputs, Digits().load("tune", {"noise": [0, 0.5]}, Path()).inputs)
