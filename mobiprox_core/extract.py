@@ -182,11 +182,15 @@ def _reads(*types: str) -> Callable[[Reader], Reader]:
     return register
 
 
+def is_supported(node: ir.Node) -> bool:
+    """Whether there is a reader for its type; the reader may still refuse the node."""
+    domain = MINPOOL_DOMAIN if node.op_type == "MinPool" else ""
+    return node.op_type in READERS and node.domain.removeprefix("ai.onnx") == domain
+
+
 def read(node: Node) -> list[Operator]:
-    """The operators of a node, in order. Raises Unsupported."""
-    if node.ir.domain not in ("", "ai.onnx") and (node.ir.domain, node.ir.op_type) != (MINPOOL_DOMAIN, "MinPool"):
-        raise Unsupported(f"belongs to domain {node.ir.domain}")
-    if node.ir.op_type not in READERS:
+    """The operators of a node of a supported type, in order. Raises Unsupported."""
+    if not is_supported(node.ir):
         raise Unsupported("is of a type that is not supported")
     for value in node.ir.outputs[1:]:
         if node.ir.op_type != "Split" and (value.uses() or value.is_graph_output()):

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .errors import LoweringError, UnsupportedOperator
-from .extract import READERS, Misfit, Node, Unsupported, read
+from .extract import READERS, Misfit, Node, Unsupported, is_supported, read
 from .fusion import fuse
 from .graph import Graph, Operator, Shape, TensorSpec
 from .simplify import array_of, bind, mend_for_batch, simplify
@@ -147,7 +147,7 @@ def _check_types(model: ir.Model) -> None:
         reads = [v.name or "" for v in node.inputs if v is not None and v.const_value is None]
         if node.op_type in _BETWEEN_SHAPES or (reads and static.issuperset(reads)):
             static.update(v.name or "" for v in node.outputs)
-        elif node.op_type not in READERS:
+        elif not is_supported(node):
             faults.append((node, "is of a type that is not supported"))
     _report(faults)
 

@@ -111,17 +111,54 @@ def infer_shapes(model: ir.Model, batch: int) -> None:
             value.shape, value.dtype = value.const_value.shape, value.const_value.dtype  # type: ignore[assignment]
             del sketch.graph.initializers[value.name]  # type: ignore[arg-type]
             sketch.graph.inputs.append(value)
+    proto = ir.to_proto(sketch)
     try:
-        inferred = onnx.shape_inference.infer_shapes(ir.to_proto(sketch), check_type=True, strict_mode=True, data_prop=True)
+        _round_down(proto)
+        inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:  # InferenceError, and what protobuf raises for broken models
         raise LoweringError(f"shapes do not fit at batch {batch}: {_first_line(error)}", mend=mend_for_batch(model, batch)) from error
-    known = {info.name: info.type.tensor_type for info in (*inferred.graph.value_info, *inferred.graph.output)}
+    known = _known(inferred)
     for node in model.graph:
         for value in node.outputs:
             found = known.get(value.name or "")
             if found is not None and found.HasField("shape"):
                 value.shape = ir.Shape([_dim(dim) for dim in found.shape.dim])
                 value.dtype = ir.DataType(found.elem_type)
+
+
+def _known(proto: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
+    infos = (*proto.graph.input, *proto.graph.value_info, *proto.graph.output)
+    return {info.name: info.type.tensor_type for info in infos}
+
+
+def _round_down(proto: onnx.ModelProto) -> None:
+    """Let pools with ceil_mode give the same shapes without it.
+
+    ONNX drops a last window that would start in the padding behind the map; its shape inference (1.23) forgets this for some.
+    """
+    import onnx
+    from onnx import helper
+
+    for node in proto.graph.node:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if not attributes.get("ceil_mode") or node.domain:
+            continue
+        known = _known(onnx.shape_inference.infer_shapes(proto, data_prop=True)).get(node.input[0])
+        if known is None or not known.shape.dim or not all(dim.HasField("dim_value") for dim in known.shape.dim):
+            continue
+        auto = attributes.pop("auto_pad", b"NOTSET")
+        lengths = [dim.dim_value for dim in known.shape.dim[2:]]
+        ones = [1] * len(lengths)
+        kernel, strides = attributes["kernel_shape"], attributes.get("strides", ones)
+        pads = list(attributes.get("pads", ()) if auto == b"NOTSET" else ()) or [0] * 2 * len(lengths)
+        for axis, (length, k, s, d) in enumerate(zip(lengths, kernel, strides, attributes.get("dilations", ones), strict=True)):
+            span, before, after = (k - 1) * d + 1, pads[axis], pads[axis + len(lengths)]
+            count = -(-(length + before + after - span) // s) + 1
+            count -= (count - 1) * s >= length + before
+            pads[axis + len(lengths)] = max((count - 1) * s + span - length - before, 0)
+        rounded = {"ceil_mode": 0, "auto_pad": auto} if auto.startswith(b"SAME") else {"ceil_mode": 0, "pads": pads}
+        del node.attribute[:]
+        node.attribute.extend(helper.make_attribute(name, value) for name, value in (attributes | rounded).items())
 
 
 def array_of(tensor: ir.TensorProtocol) -> npt.NDArray[Any]:

@@ -329,6 +329,17 @@ def test_old_operator_sets_mean_what_they_meant() -> None:
     same_as_onnx(onnx_model([node("ReduceMean", "x", "y", axes=[2, 3], keepdims=0)], opset=13))
 
 
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
+def test_a_window_that_would_start_in_the_padding_is_dropped(kind: str) -> None:
+    nodes = [
+        node(kind, "x", "p", kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 1, 1], ceil_mode=1),
+        node("Flatten", "p", "f"),
+        node("Gemm", "f w", "y"),
+    ]
+    graph = same_as_onnx(onnx_model(nodes, shape=["n", 4, 6, 6], constants={"w": rand(36, 2)}), runtime=True)
+    assert graph.shape("p") == (3, 4, 3, 3)
+
+
 def test_views_keep_their_python_meaning() -> None:
     constants = {"starts": np.array([4, 1]), "ends": np.array([-(2**31), 100]), "axes": np.array([2, 3]), "steps": np.array([-2, 2])}
     graph = same_as_onnx(onnx_model([node("Slice", "x starts ends axes steps", "y")], constants=constants))
@@ -441,6 +452,11 @@ def test_all_unsupported_nodes_are_named_at_once() -> None:
     message = str(caught.value)
     assert all(part in message for part in ("E (Erf)", "T (TopK)", "Y (Celu)", "supported are: Add, AveragePool"))
     assert "(Relu)" not in message
+
+
+def test_another_vendors_operator_of_a_known_name_is_unsupported() -> None:
+    with pytest.raises(UnsupportedOperator, match=r"Y \(com.example.Relu\)"):
+        network([node("Relu", "x", "y", domain="com.example")])
 
 
 def test_control_flow_is_unsupported() -> None:
