@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from .interfaces import Candidate, LevelCalibration, Meter, Progress, ProgressSi
 from .lab import Lab, median_and_ci, through
 from .ledger import Journal
 from .measurement import OperatingPoint
-from .selection import choose, evenly, within_reach
+from .selection import choose, evenly, hopeful, within_reach
 
 if TYPE_CHECKING:
     from .interfaces import Floats
@@ -27,10 +28,15 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much to measure. first, more: candidates of the two rounds. Seconds per configuration: round_s, confirm_s, energy_s."""
+    """How much to measure. first: candidates of the first round; least, most: of the second, as many as loss_s seconds allow.
+
+    round_s, confirm_s, energy_s: seconds of timing per configuration.
+    """
 
     first: int = 12
-    more: int = 28
+    least: int = 24
+    most: int = 96
+    loss_s: float = 20.0
     round_s: float = 0.25
     confirm_s: float = 0.8
     energy_s: float = 2.0
@@ -68,15 +74,33 @@ class Measurer:
         self.observe = observe
 
     def front(self, candidates: Sequence[Candidate], tune: Samples, max_loss_pp: float, levels: int, meter: Meter | None) -> Front:
-        """A few candidates over the whole range, then more of those whose loss can be borne; the chosen ones are timed again."""
+        """A few candidates over the whole range, then more of those whose loss can be borne; the chosen ones are timed again.
+
+        Of the second round only those are timed that may be on the front, by their loss and their predicted latency.
+        """
+        started = perf_counter()
         exact_labels = self.predicted("tune", tune.inputs, [EXACT_CONFIGURATION])[0]
-        first = self.points(evenly(candidates, self.effort.first), tune, exact_labels)
-        near = within_reach(candidates, first, max_loss_pp)
-        points = first | self.points(evenly(near, self.effort.more), tune, exact_labels, first[EXACT_CONFIGURATION].latency_ms)
+        spread = evenly(candidates, self.effort.first)
+        self.predicted("tune", tune.inputs, [c.configuration for c in spread])
+        count = self.second_round((perf_counter() - started) / (len(spread) + 1))
+        first = self.points(spread, tune, exact_labels)
+        near = evenly(within_reach(candidates, first, max_loss_pp), count)
+        losses = [
+            loss_pp(labels, exact_labels, tune.labels)[0] for labels in self.predicted("tune", tune.inputs, [c.configuration for c in near])
+        ]
+        points = first | self.points(hopeful(near, losses, max_loss_pp), tune, exact_labels, first[EXACT_CONFIGURATION].latency_ms)
         chosen = choose(points.values(), points[EXACT_CONFIGURATION], max_loss_pp, levels)
         exact, *others = self.confirmed(chosen, meter)
         accuracy = None if tune.labels is None else float((exact_labels == tune.labels).mean())
         return Front(tuple(points.values()), choose(others, exact, max_loss_pp, levels), accuracy)
+
+    def second_round(self, seconds_each: float) -> int:
+        """How many candidates the time allows; noted, so that a resumed run measures the same."""
+        known = self.journal.recall("second round")
+        if known is None:
+            affordable = int(self.effort.loss_s / max(seconds_each, 1e-3))
+            known = self.journal.note("second round", value=min(max(affordable, self.effort.least), self.effort.most))
+        return int(known)
 
     def points(
         self, candidates: Sequence[Candidate], tune: Samples, exact_labels: Labels, exact_ms: float | None = None

@@ -14,6 +14,9 @@ T = TypeVar("T")
 LEAST_STEP = 1.025
 """A level is at least this much faster than the one before; less is not worth a switch, nor certain to be true."""
 
+PREDICTION_SLACK = 1.05
+"""Predicted latencies are taken to be wrong by at most this factor when two candidates are compared."""
+
 
 def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
     """At most `count` items in their order, evenly spaced, first and last among them."""
@@ -37,6 +40,16 @@ def within_reach(
     limit = min((divergence for divergence, _ in losses if divergence > good), default=float("inf"))
     free = max((divergence for divergence, loss in losses if loss <= 0), default=0.0)
     return tuple(c for c in candidates if c.configuration not in measured and free < c.divergence < limit)
+
+
+def hopeful(candidates: Sequence[Candidate], losses_pp: Sequence[float], max_loss_pp: float) -> tuple[Candidate, ...]:
+    """The candidates that are worth timing: within the loss, and with none that loses no more and is predicted to be clearly faster."""
+    measured = [(c, loss) for c, loss in zip(candidates, losses_pp, strict=True) if loss <= max_loss_pp]
+    return tuple(
+        c
+        for c, loss in measured
+        if not any(other.latency_ms * PREDICTION_SLACK < c.latency_ms and lost <= loss for other, lost in measured)
+    )
 
 
 def choose(points: Iterable[OperatingPoint], exact: OperatingPoint, max_loss_pp: float, levels: int) -> tuple[OperatingPoint, ...]:

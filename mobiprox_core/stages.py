@@ -27,7 +27,7 @@ PROFILE, CANDIDATES, FRONT, LEVELS, REPLAY, RESULT = (
 )
 BUNDLE = "bundle"
 
-CANDIDATES_PER_LEVEL = 16
+CANDIDATES_PER_LEVEL = 32
 """How many a heuristic is asked for; a part of them is measured."""
 
 
