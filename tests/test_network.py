@@ -336,7 +336,7 @@ def test_a_window_that_would_start_in_the_padding_is_dropped(kind: str) -> None:
         node("Flatten", "p", "f"),
         node("Gemm", "f w", "y"),
     ]
-    graph = same_as_onnx(onnx_model(nodes, shape=["n", 4, 6, 6], constants={"w": rand(36, 2)}), runtime=True)
+    graph = same_as_onnx(onnx_model(nodes, shape=["n", 4, 6, 6], constants={"w": rand(36, 2)}))  # ONNX Runtime cannot load it
     assert graph.shape("p") == (3, 4, 3, 3)
 
 
