@@ -56,7 +56,7 @@ class Operator:
     conv          weight[O, C/group, KH, KW], bias[O]; strides (h, w), pads (top, left, bottom, right), dilations (h, w),
                   group. A 1-D convolution has KH = 1 and reads [N, C, L] as [N, C, 1, L].
     dense         weight[O, K], bias[O]; reads [..., K], gives [..., O]
-    matmul        two activations, ONNX MatMul semantics (broadcast over leading axes); one may be a constant that is no matrix
+    matmul        two activations, ONNX MatMul semantics (broadcast over leading axes); one may be a constant
     binary        op: add, sub, mul, div; NumPy broadcasting; at most one input is a constant
     affine        scale[C], shift[C]: y = scale * x + shift along axis 1 (a normalisation that could not be folded)
     activation    only `activation` is set
