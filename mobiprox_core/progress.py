@@ -30,7 +30,7 @@ class ProgressPrinter:
             note = f": {progress.note}" if progress.note and not progress.total else ""
             self._write(f"[{time.perf_counter() - self._started:6.1f} s] {progress.stage}{note}\n")
         now = time.perf_counter()
-        if self._moves and (now - self._drawn > 0.1 or progress.done == progress.total):
+        if self._moves and progress.total and (now - self._drawn > 0.1 or progress.done == progress.total):
             self._drawn = now
             self._clear()
             self._write(_line(progress)[: shutil.get_terminal_size().columns - 1])
@@ -51,7 +51,5 @@ class ProgressPrinter:
 
 
 def _line(progress: Progress) -> str:
-    if not progress.total:
-        return f"  {progress.done or ''} {progress.note}".rstrip()
     filled = _BAR * min(progress.done, progress.total) // progress.total
     return f"  [{'#' * filled}{'.' * (_BAR - filled)}] {progress.done}/{progress.total} {progress.note}"
