@@ -206,8 +206,8 @@ def open_model(
     network = Network.from_model(registry.get("frontend", "onnx").load({"path": path.name}, path.parent), path.stem)
     techniques = {name: registry.get("technique", name) for name in registry.names("technique")}
     graph = network.at_batch(batch)
-    legal = {op.name: _legal(op, graph, techniques) for op in graph.operators}
-    configuration = Configuration({name: _checked(name, spelt, legal, techniques) for name, spelt in (settings or {}).items()})
+    legal = {op.name: legal_settings(op, graph, techniques) for op in graph.operators}
+    configuration = Configuration({name: checked_setting(name, spelt, legal, techniques) for name, spelt in (settings or {}).items()})
     opened = registry.get("backend", backend).open({} if device == "auto" else {"device": device})
     runner = opened.load(lower(graph, opened.info, techniques, {}, [Configuration({}), configuration]))
     runner.set_level(len(runner.plan.levels) - 1)
@@ -218,11 +218,14 @@ def open_model(
     return Model(operators, configuration, opened, runner)
 
 
-def _legal(op: Operator, graph: Graph, techniques: Mapping[str, Technique]) -> tuple[Setting, ...]:
+def legal_settings(op: Operator, graph: Graph, techniques: Mapping[str, Technique]) -> tuple[Setting, ...]:
+    """Every single setting that is legal for an operator, exact first."""
     return (EXACT, *(Setting((knobs,)) for technique in techniques.values() for knobs in technique.settings(op, graph, {})))
 
 
-def _checked(name: OpId, spelt: str | Setting, legal: Mapping[OpId, Sequence[Setting]], techniques: Mapping[str, Technique]) -> Setting:
+def checked_setting(
+    name: OpId, spelt: str | Setting, legal: Mapping[OpId, Sequence[Setting]], techniques: Mapping[str, Technique]
+) -> Setting:
     """The setting, legal for the operator. Raises UsageError with what was probably meant."""
     if name not in legal:
         raise UsageError(f"the network has no operator called '{name}'", mend=_meant(name, legal))
