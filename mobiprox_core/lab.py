@@ -138,3 +138,13 @@ def median_and_ci(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     half = 0.98 * np.sqrt(len(ordered))
     low, high = max(0, int(np.floor(len(ordered) / 2 - half))), min(len(ordered) - 1, int(np.ceil(len(ordered) / 2 + half)))
     return float(np.median(ordered)), float(ordered[high] - ordered[low]) / 2
+
+
+def side_by_side(samples: Sequence[npt.NDArray[np.float64]]) -> list[tuple[float, float]]:
+    """Median and half-width of each of several interleaved measurements, [R] each, the exact one first.
+
+    Each is compared with the exact one of its own round, so that what slows the whole machine for a while cancels out.
+    """
+    exact, exact_ci = median_and_ci(samples[0])
+    ratios = [median_and_ci(values[: len(samples[0])] / samples[0][: len(values)]) for values in samples[1:]]
+    return [(exact, exact_ci), *((exact * ratio, exact * ci) for ratio, ci in ratios)]

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from .adaptation import calibrate
 from .configuration import EXACT_CONFIGURATION, Configuration
 from .interfaces import Candidate, LevelCalibration, Meter, Progress, ProgressSink, Samples
-from .lab import Lab, median_and_ci, through
+from .lab import Lab, side_by_side, through
 from .ledger import Journal
 from .measurement import OperatingPoint
-from .selection import choose, evenly, hopeful, within_reach
+from .selection import choose, contenders, evenly, within_reach
 
 if TYPE_CHECKING:
     from .interfaces import Floats
@@ -38,7 +38,7 @@ class Effort:
     most: int = 96
     loss_s: float = 20.0
     round_s: float = 0.25
-    confirm_s: float = 0.8
+    confirm_s: float = 0.5
     energy_s: float = 2.0
 
 
@@ -74,9 +74,10 @@ class Measurer:
         self.observe = observe
 
     def front(self, candidates: Sequence[Candidate], tune: Samples, max_loss_pp: float, levels: int, meter: Meter | None) -> Front:
-        """A few candidates over the whole range, then more of those whose loss can be borne; the chosen ones are timed again.
+        """A few candidates over the whole range, then more of those whose loss can be borne; levels are chosen from what is left.
 
-        Of the second round only those are timed that may be on the front, by their loss and their predicted latency.
+        Accuracy comes first in the second round, and only what may be on the front by its predicted latency is timed; what may be on
+        it by that timing is timed again, longer.
         """
         started = perf_counter()
         exact_labels = self.predicted("tune", tune.inputs, [EXACT_CONFIGURATION])[0]
@@ -88,11 +89,14 @@ class Measurer:
         losses = [
             loss_pp(labels, exact_labels, tune.labels)[0] for labels in self.predicted("tune", tune.inputs, [c.configuration for c in near])
         ]
-        points = first | self.points(hopeful(near, losses, max_loss_pp), tune, exact_labels, first[EXACT_CONFIGURATION].latency_ms)
-        chosen = choose(points.values(), points[EXACT_CONFIGURATION], max_loss_pp, levels)
-        exact, *others = self.confirmed(chosen, meter)
+        promising = [near[i] for i in contenders(losses, [c.latency_ms for c in near], max_loss_pp)]
+        points = first | self.points(promising, tune, exact_labels, first[EXACT_CONFIGURATION].latency_ms)
+        others = [point for point in points.values() if point.configuration.settings]
+        finalists = [others[i] for i in contenders([p.qos_loss_pp for p in others], [p.latency_ms for p in others], max_loss_pp)]
+        exact, *others = self.confirmed([points[EXACT_CONFIGURATION], *finalists])
+        shipped = choose(others, exact, max_loss_pp, levels)
         accuracy = None if tune.labels is None else float((exact_labels == tune.labels).mean())
-        return Front(tuple(points.values()), choose(others, exact, max_loss_pp, levels), accuracy)
+        return Front(tuple(points.values()), self.with_energy(shipped, meter), accuracy)
 
     def second_round(self, seconds_each: float) -> int:
         """How many candidates the time allows; noted, so that a resumed run measures the same."""
@@ -116,20 +120,22 @@ class Measurer:
             self.observe(points[configuration])
         return points
 
-    def confirmed(self, levels: Sequence[OperatingPoint], meter: Meter | None) -> list[OperatingPoint]:
-        """The same points with latency, and energy where there is a meter, measured longer and with none but them side by side."""
+    def confirmed(self, points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+        """The same points with their latency measured longer, with none but them side by side."""
+        timed = self.timed("confirmed latency", [point.configuration for point in points], self.effort.confirm_s)
+        return [replace(point, latency_ms=ms, latency_ci_ms=ci) for point, (ms, ci) in zip(points, timed, strict=True)]
+
+    def with_energy(self, levels: Sequence[OperatingPoint], meter: Meter | None) -> tuple[OperatingPoint, ...]:
+        """The levels with their energy where there is a meter."""
+        if meter is None:
+            return tuple(levels)
         configurations = [level.configuration for level in levels]
-        timed = self.timed("confirmed latency", configurations, self.effort.confirm_s)
-        energies: Sequence[float | None] = [None] * len(levels)
-        if meter is not None:
-            what = ("energy", [digest_of(c) for c in configurations])
-            energies = self.journal.recall(*what) or self.journal.note(
-                *what, value=self.lab.energy_mj(configurations, meter, self.effort.energy_s)
-            )
-        return [
-            replace(level, latency_ms=ms, latency_ci_ms=ci, energy_mj=energy)
-            for level, (ms, ci), energy in zip(levels, timed, energies, strict=True)
-        ]
+        key = ("energy", [digest_of(c) for c in configurations])
+        energies = self.journal.recall(*key)
+        if energies is None:
+            self.progress(Progress(self.stage, 0, 0, f"energy of {len(levels)} levels"))
+            energies = self.journal.note(*key, value=self.lab.energy_mj(configurations, meter, self.effort.energy_s))
+        return tuple(replace(level, energy_mj=energy) for level, energy in zip(levels, energies, strict=True))
 
     def tested(self, levels: Sequence[OperatingPoint], test: Samples) -> tuple[float | None, list[tuple[float, float]]]:
         """On data that no choice looked at: accuracy of the exact network (None without labels), and losses with their half-widths."""
@@ -149,7 +155,7 @@ class Measurer:
         if known is None:
             self.progress(Progress(self.stage, 0, 0, f"{what} of {len(configurations)} configurations"))
             samples = self.lab.time(configurations, seconds * len(configurations))
-            known = self.journal.note(*key, value=[median_and_ci(values) for values in samples])
+            known = self.journal.note(*key, value=side_by_side(samples))
         return [(ms, ci) for ms, ci in known]
 
     def predicted(self, split: str, inputs: Floats, configurations: Sequence[Configuration]) -> list[Labels]:

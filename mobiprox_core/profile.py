@@ -22,7 +22,7 @@ from .adaptation import probabilities
 from .configuration import EXACT, EXACT_CONFIGURATION, KnobSpace, OpId, Setting
 from .errors import InfeasibleSetting
 from .interfaces import OperatorProfile, Profile, Progress, ProgressSink, Runner, SettingProfile
-from .lab import Lab, filled, median_and_ci, scores
+from .lab import Lab, filled, median_and_ci, scores, side_by_side
 from .ledger import Journal
 from .lowering import lower
 from .selection import evenly
@@ -46,11 +46,11 @@ MOST_COMBINATIONS = 12
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure. samples: tuning inputs at most; latency_s: for the latencies; output_s: for the output changes."""
+    """How long to measure. samples: tuning inputs at most; setting_s: for each latency; output_s: for all output changes of a round."""
 
     samples: int = 128
-    latency_s: float = 10.0
-    output_s: float = 20.0
+    setting_s: float = 0.04
+    output_s: float = 40.0
 
 
 Measured = Mapping[OpId, tuple[SettingProfile, ...]]
@@ -145,7 +145,7 @@ class _Profiler:
         self.done, self.total = 0, 2 * len(space)
         timed: dict[OpId, dict[Setting, Latency]] = {}
         for chunk in self.chunks(space):
-            timed |= self.latencies(title, chunk, self.effort.latency_s / max(len(space), 1))
+            timed |= self.latencies(title, chunk)
         paying = KnobSpace({name: tuple(s for s, (ms, _) in row.items() if ms <= PAYS * row[EXACT][0]) for name, row in timed.items()})
         self.done, self.total = len(space), len(space) + len(paying)
         changes: dict[tuple[OpId, Setting], Change] = {}
@@ -199,27 +199,27 @@ class _Profiler:
 
     # -- latency
 
-    def latencies(self, title: str, space: KnobSpace, seconds: float) -> dict[OpId, dict[Setting, Latency]]:
-        """Of every feasible setting, exact first; about `seconds` for each."""
+    def latencies(self, title: str, space: KnobSpace) -> dict[OpId, dict[Setting, Latency]]:
+        """Of every feasible setting, exact first."""
         found: dict[OpId, dict[Setting, Latency]] = {}
         with _OnDemand(lambda: self.load(space, self.lab.single, keep=False)) as bench:
             for name in space:
                 spelt = list(map(str, space[name]))
                 row = self.journal.recall("latency", name, spelt)
                 if row is None:
-                    row = self.journal.note("latency", name, spelt, value=self.time(bench.runner, name, seconds * len(spelt)))
+                    row = self.journal.note("latency", name, spelt, value=self.time(bench.runner, name))
                 found[name] = {s: (row[str(s)][0], row[str(s)][1]) for s in space[name] if str(s) in row}
                 self.step(len(spelt) - 1, f"{title}: latency of {name}")
         return found
 
-    def time(self, runner: Runner, name: OpId, seconds: float) -> dict[str, Latency]:
+    def time(self, runner: Runner, name: OpId) -> dict[str, Latency]:
         """Of all variants of an operator, interleaved; by spelt setting."""
         place = self.places[name]
         variants = runner.plan.operators[place].variants
         choices = [_variants(runner.plan, {place: number}) for number in range(len(variants))]
         runner.run(self.lab.first(self.lab.single))
-        samples = runner.time([place], choices, seconds)
-        return {str(v.setting): median_and_ci(values) for v, values in zip(variants, samples, strict=True)}
+        samples = runner.time([place], choices, self.effort.setting_s * len(choices))
+        return {str(v.setting): timed for v, timed in zip(variants, side_by_side(samples), strict=True)}
 
     # -- change of the output
 

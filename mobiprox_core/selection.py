@@ -14,8 +14,8 @@ T = TypeVar("T")
 LEAST_STEP = 1.025
 """A level is at least this much faster than the one before; less is not worth a switch, nor certain to be true."""
 
-PREDICTION_SLACK = 1.05
-"""Predicted latencies are taken to be wrong by at most this factor when two candidates are compared."""
+LATENCY_SLACK = 1.05
+"""Latencies that are predicted or measured in a hurry are taken to be wrong by at most this factor when two are compared."""
 
 
 def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
@@ -42,14 +42,15 @@ def within_reach(
     return tuple(c for c in candidates if c.configuration not in measured and free < c.divergence < limit)
 
 
-def hopeful(candidates: Sequence[Candidate], losses_pp: Sequence[float], max_loss_pp: float) -> tuple[Candidate, ...]:
-    """The candidates that are worth timing: within the loss, and with none that loses no more and is predicted to be clearly faster."""
-    measured = [(c, loss) for c, loss in zip(candidates, losses_pp, strict=True) if loss <= max_loss_pp]
-    return tuple(
-        c
-        for c, loss in measured
-        if not any(other.latency_ms * PREDICTION_SLACK < c.latency_ms and lost <= loss for other, lost in measured)
-    )
+def contenders(losses_pp: Sequence[float], latencies_ms: Sequence[float], max_loss_pp: float) -> list[int]:
+    """Indices of what may be on the front: within the loss, and nothing that loses no more is clearly faster."""
+    pairs = list(zip(losses_pp, latencies_ms, strict=True))
+    good = [(loss, ms) for loss, ms in pairs if loss <= max_loss_pp]
+    return [
+        i
+        for i, (loss, ms) in enumerate(pairs)
+        if loss <= max_loss_pp and not any(other_ms * LATENCY_SLACK < ms and other_loss <= loss for other_loss, other_ms in good)
+    ]
 
 
 def choose(points: Iterable[OperatingPoint], exact: OperatingPoint, max_loss_pp: float, levels: int) -> tuple[OperatingPoint, ...]:

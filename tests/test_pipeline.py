@@ -24,7 +24,7 @@ from mobiprox_core.session import open_model
 pytestmark = pytest.mark.opencl
 
 QUICK = pipeline.Effort(
-    profile.Effort(samples=32, latency_s=0.5, output_s=1.0),
+    profile.Effort(samples=32, setting_s=0.005, output_s=1.0),
     measure.Effort(first=4, least=4, most=8, loss_s=0.5, round_s=0.02, confirm_s=0.05),
 )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mobiprox_core.configuration import EXACT_CONFIGURATION, Configuration, Setting
 from mobiprox_core.interfaces import Candidate
 from mobiprox_core.measurement import OperatingPoint
-from mobiprox_core.selection import choose, evenly, hopeful, within_reach
+from mobiprox_core.selection import choose, contenders, evenly, within_reach
 
 EXACT = OperatingPoint(EXACT_CONFIGURATION, 0.0, 100.0)
 
@@ -79,8 +79,6 @@ def test_the_second_round_stays_where_losses_can_be_borne() -> None:
     assert [c.configuration for c in within_reach(candidates, known, 50)] == [configuration(i) for i in (2, 4, 6, 8)]
 
 
-def test_only_what_may_be_on_the_front_is_timed() -> None:
-    latencies_and_losses = [(100, 0.1), (99, 0.0), (90, 1.0), (80, 0.5), (70, 6.0), (60, 4.0)]
-    candidates = [Candidate(configuration(i), latency, 0.1) for i, (latency, _) in enumerate(latencies_and_losses)]
-    kept = hopeful(candidates, [loss for _, loss in latencies_and_losses], max_loss_pp=5)
-    assert [c.latency_ms for c in kept] == [100, 99, 80, 60]
+def test_only_what_may_be_on_the_front_goes_on() -> None:
+    losses, latencies_ms = zip((0.1, 100), (0.0, 99), (1.0, 90), (0.5, 80), (6.0, 70), (4.0, 60), strict=True)
+    assert contenders(losses, latencies_ms, max_loss_pp=5) == [0, 1, 3, 5]
