@@ -286,6 +286,9 @@ class Runner(Protocol):
     def resume(self, operator: int) -> Floats | tuple[Floats, ...]:
         """Run from an operator (index) to the end, on the activations that earlier runs left. Needs keep_activations."""
 
+    def tensor(self, name: str) -> Floats:
+        """An activation that the last run left, float32 of its logical shape. Needs keep_activations."""
+
     def time(self, operators: Sequence[int] | None, variants: Sequence[Sequence[int]], seconds: float) -> list[npt.NDArray[np.float64]]:
         """Milliseconds per execution, float64[R] for each choice of variants, interleaved within one run of about `seconds`.
 

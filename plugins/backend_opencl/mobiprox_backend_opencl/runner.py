@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mobiprox_core.errors import DataError, DeviceError
+from mobiprox_core.errors import DataError, DeviceError, UsageError
 from mobiprox_core.plan import ROW_INTS, DeviceInfo, ExecutionPlan, Launch, Slot
 
 Floats = npt.NDArray[np.float32]
@@ -159,6 +159,7 @@ class OpenCLRunner:
         self._make_kernels()
         self._inputs = [_Window(self._arena, slot) for slot in plan.inputs]
         self._outputs = [_Window(self._arena, slot) for slot in plan.outputs]
+        self._tensors: dict[str, _Window] = {}
         self._epoch = 0
         self._variants: tuple[int, ...] = ()
         self.set_level(0)
@@ -280,6 +281,15 @@ class OpenCLRunner:
         self._execute()
         return self._read()
 
+    def tensor(self, name: str) -> Floats:
+        """An activation that the last run left, float32 of its logical shape. Needs keep_activations."""
+        if name not in self._tensors:
+            slot = next((slot for slot in self.plan.tensors if slot.name == name), None)
+            if slot is None:
+                raise UsageError(f"the plan of '{self.plan.name}' keeps no activation called '{name}'", mend="lower it with keep_activations")
+            self._tensors[name] = _Window(self._arena, slot)
+        return self._tensors[name].read()
+
     def resume(self, operator: int) -> Floats | tuple[Floats, ...]:
         """Run from an operator (index) to the end, on the activations that earlier runs left."""
         start, count = self._current
@@ -394,7 +404,7 @@ class OpenCLRunner:
     def close(self) -> None:
         """Give the memory back."""
         self.device.queue.finish()
-        for name in ("_network", "_row_kernels", "_inputs", "_outputs", "_arena", "_rows", "_programs", "_counters"):
+        for name in ("_network", "_row_kernels", "_inputs", "_outputs", "_tensors", "_arena", "_rows", "_programs", "_counters"):
             self.__dict__.pop(name, None)
 
 

@@ -93,6 +93,15 @@ def test_resuming_with_another_variant_changes_only_what_follows(graph: Graph, d
     np.testing.assert_allclose(runner.resume(names.index("c2")), expected(graph, 1), atol=1e-5)
 
 
+def test_every_activation_in_a_buffer_can_be_read(graph: Graph, device: OpenCLDevice) -> None:
+    runner = device.load(plan(device, graph, keep_activations=True))
+    runner.run(X)
+    every = reference.activations(graph, [X])
+    for slot in runner.plan.tensors:
+        np.testing.assert_allclose(runner.tensor(slot.name), every[slot.name], atol=1e-5)
+    assert {"x", "c1", "c4", "p2", "fc"} <= {slot.name for slot in runner.plan.tensors}
+
+
 def test_repeated_runs_give_the_same_bits(graph: Graph, device: OpenCLDevice) -> None:
     runner = device.load(plan(device, graph))
     first = runner.run(X)
