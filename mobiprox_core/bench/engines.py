@@ -1,0 +1,215 @@
+"""The engines, as they work inside a worker process. Each is what a user of it would write, with its own defaults but for the threads.
+
+Every engine is handed the same ONNX file: Mobiprox's simplified model (constants folded) with its batch size fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..configuration import Configuration
+from ..errors import LoweringError, MobiproxError, UsageError
+from ..plugins import did_you_mean
+
+if TYPE_CHECKING:
+    from ..graph import Graph
+    from ..interfaces import Floats
+
+OURS = "mobiprox"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to load. batch: that of the file. threads: None for the engine's own choice.
+
+    backend, options, configurations: for Mobiprox alone; configurations as `Configuration.to_json` gives them.
+    """
+
+    model: str
+    batch: int
+    inputs: tuple[Floats, ...]
+    threads: int | None = None
+    backend: str = ""
+    options: Mapping[str, Any] | None = None
+    configurations: Sequence[Mapping[str, str]] = ()
+
+
+class Engine(Protocol):
+    """A loaded network. about: version, threads and whatever else a number should be reported with; JSON."""
+
+    @property
+    def about(self) -> Mapping[str, Any]: ...
+
+    def run(self) -> tuple[Floats, ...]:
+        """One inference on the task's inputs, as an application sees it: NumPy arrays in and out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another engine. module: what must be importable; install: how to get it."""
+
+    name: str
+    module: str
+    install: str
+    load: Callable[[Task], Engine]
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU: all graph optimisations, spinning on."""
+
+    def __init__(self, task: Task) -> None:
+        onnxruntime = import_module("onnxruntime")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = task.threads or 0
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(task.model, options, providers=["CPUExecutionProvider"])
+        self._feed = dict(zip((spec.name for spec in self._session.get_inputs()), task.inputs, strict=True))
+        self.about = {"version": onnxruntime.__version__, "threads": task.threads, "provider": self._session.get_providers()[0]}
+
+    def run(self) -> tuple[Floats, ...]:
+        return tuple(self._session.run(None, self._feed))
+
+
+class OpenVino:
+    """OpenVINO on the CPU: float32, tuned for latency."""
+
+    def __init__(self, task: Task) -> None:
+        openvino = import_module("openvino")
+        wanted = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if task.threads is not None:
+            wanted["INFERENCE_NUM_THREADS"] = str(task.threads)
+        compiled = openvino.Core().compile_model(task.model, "CPU", wanted)
+        self._request = compiled.create_infer_request()
+        self._inputs = list(task.inputs)
+        self._count = len(compiled.outputs)
+        self.about = {"version": openvino.__version__, "threads": task.threads, "device": "CPU"}
+
+    def run(self) -> tuple[Floats, ...]:
+        results = self._request.infer(self._inputs, share_inputs=True)
+        return tuple(results[i] for i in range(self._count))
+
+
+class Torch:
+    """PyTorch in eager mode, on the CPU."""
+
+    def __init__(self, task: Task) -> None:
+        import torch
+
+        from .eager import Eager
+
+        if task.threads is not None:
+            torch.set_num_threads(task.threads)
+        self._network = Eager(_graph(task))
+        self._inputs = task.inputs
+        self.about = {"version": torch.__version__, "threads": torch.get_num_threads(), "mode": "eager"}
+
+    def run(self) -> tuple[Floats, ...]:
+        return self._network.run(*self._inputs)
+
+
+class Mobiprox:
+    """Ours, through a backend plugin."""
+
+    def __init__(self, task: Task) -> None:
+        from .. import plugins
+        from ..lowering import lower
+
+        registry = plugins.load()
+        techniques = {name: registry.get("technique", name) for name in registry.names("technique")}
+        self._device = registry.get("backend", task.backend).open(task.options or {})
+        begin = perf_counter()
+        plan = lower(_graph(task), self._device.info, techniques, {}, [Configuration.from_json(c) for c in task.configurations])
+        self._runner = self._device.load(plan)
+        self._inputs = task.inputs
+        self.about = {
+            "threads": self._device.info.threads,
+            "device": asdict(self._device.info),
+            "load_s": perf_counter() - begin,
+            "arena_bytes": 4 * plan.arena_elements,
+            "operators": [{"name": op.name, "kind": op.kind, "settings": [str(v.setting) for v in op.variants]} for op in plan.operators],
+            "levels": plan.levels,
+        }
+
+    def run(self) -> tuple[Floats, ...]:
+        outputs = self._runner.run(*self._inputs)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
+
+    def choose(self, variants: Sequence[int]) -> None:
+        """The variant of every operator that runs from now on."""
+        self._runner.select(variants)
+
+    def operators(self, seconds: float) -> list[list[float]]:
+        """Milliseconds of every operator under each of its variants: medians over about `seconds` each. Empty where nothing is launched."""
+        import numpy as np
+
+        exact = [0] * len(self._runner.plan.operators)
+        results: list[list[float]] = []
+        for index, op in enumerate(self._runner.plan.operators):
+            if not any(variant.launches for variant in op.variants):
+                results.append([])
+                continue
+            choices = [[*exact[:index], variant, *exact[index + 1 :]] for variant in range(len(op.variants))]
+            times = self._runner.time([index], choices, seconds * len(choices))
+            results.append([float(np.median(t)) for t in times])
+        return results
+
+    def peak(self) -> float:
+        """GFLOP/s of the device, see `peak`."""
+        from . import peak
+
+        return peak.measure(self._device)
+
+
+RIVALS: Mapping[str, Rival] = {
+    rival.name: rival
+    for rival in (
+        Rival("onnxruntime", "onnxruntime", "pip install onnxruntime", OnnxRuntime),
+        Rival("torch", "torch", "pip install torch", Torch),
+        Rival("openvino", "openvino", "pip install openvino", OpenVino),
+    )
+}
+
+
+def installed() -> tuple[str, ...]:
+    """The rivals that can be loaded here."""
+    return tuple(name for name, rival in RIVALS.items() if find_spec(rival.module) is not None)
+
+
+def check_installed(names: Sequence[str]) -> None:
+    """Raises UsageError for a rival that is unknown, or that is not installed."""
+    for name in names:
+        if name not in RIVALS:
+            likely = did_you_mean(name, RIVALS)
+            mend = f"did you mean '{likely}'?" if likely else f"there are: {', '.join(RIVALS)}"
+            raise UsageError(f"no engine is called '{name}'", where="--against", mend=mend)
+        if find_spec(RIVALS[name].module) is None:
+            raise UsageError(f"the engine '{name}' is not installed", where="--against", mend=RIVALS[name].install)
+
+
+def load(name: str, task: Task) -> Engine:
+    """The network in an engine, warm. Raises LoweringError where a rival does not take it."""
+    if name == OURS:
+        return Mobiprox(task)
+    try:
+        engine = RIVALS[name].load(task)
+        engine.run()
+    except MobiproxError:
+        raise
+    except Exception as error:
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise LoweringError(f"{name} cannot run '{Path(task.model).stem}': {first}", mend=f"leave {name} out of --against") from error
+    return engine
+
+
+def _graph(task: Task) -> Graph:
+    import onnx_ir as ir
+
+    from ..network import Network
+
+    return Network.from_model(ir.load(task.model), Path(task.model).stem).at_batch(task.batch)
