@@ -81,6 +81,8 @@ def imported(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield str(node.module).split(".")[0]
         else:
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and isinstance(node.args[0], ast.Constant):
+                yield str(node.args[0].value).split(".")[0]
             yield from imported(node)
 
 
@@ -93,14 +95,18 @@ def providers() -> Mapping[str, set[str]]:
 
 @every_distribution
 def test_everything_that_is_imported_is_declared(folder: Path) -> None:
+    """As a dependency; or, below a folder of the package that has the name of an extra, in that extra."""
     about = project(folder)
     declared = {canonicalize_name(Requirement(text).name) for text in about["dependencies"]}
-    for_tests = {canonicalize_name(Requirement(text).name) for text in about.get("optional-dependencies", {}).get("testing", ())}
+    extras = {
+        extra: {canonicalize_name(Requirement(text).name) for text in texts}
+        for extra, texts in about.get("optional-dependencies", {}).items()
+    }
     undeclared = []
     for path in sorted((folder / package(folder)).rglob("*.py")):
-        allowed = declared | (for_tests if "testing" in path.parts else set())
+        allowed = declared.union(*(extras.get(part, set()) for part in path.relative_to(folder).parts))
         for module in set(imported(ast.parse(path.read_text()))) - sys.stdlib_module_names - {package(folder)}:
-            if not providers().get(module, set()) & allowed:
+            if not providers().get(module, {module}) & allowed:
                 undeclared.append(f"{path.relative_to(folder)} imports {module}")
     assert not undeclared
 
