@@ -273,15 +273,14 @@ def _global_pool(node: Node) -> list[Operator]:
     size = node.shape()[2:]
     if len(size) not in (1, 2):
         raise Unsupported(f"works in {len(size)} dimensions; 1 and 2 are supported")
-    attributes = {
-        "op": "max" if node.ir.op_type == "GlobalMaxPool" else "average",
-        "kernel": size if len(size) == 2 else (1, *size),
-        "strides": (1, 1),
-        "pads": (0, 0, 0, 0),
-        "dilations": (1, 1),
-        "count_include_pad": False,
-    }
+    attributes = _whole_map("max" if node.ir.op_type == "GlobalMaxPool" else "average", size)
     return Chain(node, node.input(0)).then("pool", node.shapes[node.output], attributes=attributes).end()
+
+
+def _whole_map(op: str, size: Shape) -> dict[str, Any]:
+    """Attributes of a pool over all rows and columns."""
+    kernel = size if len(size) == 2 else (1, *size)
+    return {"op": op, "kernel": kernel, "strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1), "count_include_pad": False}
 
 
 @_reads("BatchNormalization")
@@ -448,6 +447,11 @@ def _reduce_mean(node: Node) -> list[Operator]:
     if not axes and node.flag("noop_with_empty_axes"):
         return _reshape(node)
     axes = tuple(sorted({node.axis(a) for a in axes})) or tuple(range(rank))
+    shape = node.shape()
+    if rank in (3, 4) and axes == tuple(range(2, rank)):  # global average pooling by another name
+        pooled = (*shape[:2], *(1,) * len(axes))
+        chain = Chain(node, node.input(0)).then("pool", pooled, attributes=_whole_map("average", shape[2:]))
+        return chain.end() if node.flag("keepdims", 1) else chain.view("reshape", shape[:2], "reshape").end()
     attributes = {"axes": axes, "keepdims": bool(node.flag("keepdims", 1))}
     return Chain(node, node.input(0)).then("reduce_mean", node.shapes[node.output], attributes=attributes).end()
 

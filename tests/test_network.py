@@ -101,10 +101,10 @@ def trained(name: str) -> Graph:
 @pytest.mark.parametrize(
     ("name", "kinds", "residuals"),
     [
-        ("cifar10_resnet20", {"conv": 19, "view": 6, "reduce_mean": 1, "dense": 1}, 9),
-        ("cifar10_resnet56", {"conv": 55, "view": 6, "reduce_mean": 1, "dense": 1}, 27),
+        ("cifar10_resnet20", {"conv": 19, "view": 7, "pool": 1, "dense": 1}, 9),
+        ("cifar10_resnet56", {"conv": 55, "view": 7, "pool": 1, "dense": 1}, 27),
         ("imagenet_mobilenet_v2_int8w", {"conv": 53, "pool": 1, "view": 1}, 10),
-        ("kws_honk_res8", {"conv": 7, "pool": 1, "affine": 6, "binary": 3, "reduce_mean": 1, "dense": 1}, 0),
+        ("kws_honk_res8", {"conv": 7, "pool": 2, "view": 1, "affine": 6, "binary": 3, "dense": 1}, 0),
         ("mobilenet_uci-har", {"conv": 27, "pool": 1, "view": 1, "dense": 1}, 0),
         ("alexnet2_cifar10", {"conv": 6, "pool": 3, "view": 1, "dense": 1}, 0),
         ("vgg16_cifar10", {"conv": 13, "pool": 5, "view": 1, "dense": 2}, 0),
