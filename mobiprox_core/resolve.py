@@ -72,12 +72,12 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
             techniques[choice.name] = registry.get("technique", choice.name)
     with experiment.at("search"):
         space = knob_space(experiment, graph, techniques)
-    with experiment.at("energy"):
-        meter = None if experiment.energy is None else registry.get("meter", experiment.energy.name)
-        if meter is not None and (problem := meter.problem()) is not None:
-            raise DeviceError(
-                f"'{experiment.energy.name if experiment.energy else ''}' cannot measure: {problem}", mend="leave 'energy' out"
-            )
+    meter = None
+    if experiment.energy is not None:
+        with experiment.at("energy"):
+            meter = registry.get("meter", experiment.energy.name)
+            if (problem := meter.problem()) is not None:
+                raise DeviceError(f"'{experiment.energy.name}' cannot measure here: {problem}", mend="leave 'energy' out")
     return Resolved(
         experiment=experiment,
         network=network,

@@ -6,6 +6,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from small import small_network
 from mobiprox_core import bundle as bundles
 from mobiprox_core import experiment as experiments
 from mobiprox_core import measure, pipeline, plugins, profile
+from mobiprox_core.configuration import KnobSpace, Setting
 from mobiprox_core.errors import DataError, MobiproxError
 from mobiprox_core.interfaces import Progress
+from mobiprox_core.ledger import Journal
+from mobiprox_core.resolve import resolve
 from mobiprox_core.session import open_model
+from mobiprox_core.stages import open_lab
 
 pytestmark = pytest.mark.opencl
 
@@ -151,6 +156,31 @@ def test_profiled_divergences_are_those_of_whole_runs(folder: Path, finished: Fi
                 approximated = model.run(chosen)
             p, q = log_softmax(exact), log_softmax(np.asarray(approximated))
             assert profiled.divergence == pytest.approx((np.exp(p) * (p - q)).sum(1).mean(), rel=1e-3, abs=1e-6)
+
+
+def test_coupled_operators_are_measured_together_and_infeasible_settings_left_out(folder: Path, tmp_path: Path) -> None:
+    registry = plugins.load()
+    resolved = resolve(experiments.load(folder / "experiment.yaml", registry), registry)
+    rows = Setting.of("perforation", axis="rows", offset=1, stride=2)
+    contradiction = rows + Setting.of("perforation", axis="rows", offset=0, stride=2)
+    coupled = replace(
+        resolved,
+        space=KnobSpace({"conv1": (rows, contradiction), "conv2": (rows,)}),
+        couplings=(("conv1", "conv2"),),
+    )
+    with open_lab(coupled) as lab:
+        found = profile.profile(coupled, lab, Journal(tmp_path / "journal", ""), QUICK.profile, lambda step: None)
+    first, second = (next(o for o in found.operators if o.name == name) for name in ("conv1", "conv2"))
+    assert [str(s.setting) for o in (first, second) for s in (*o.settings, *o.dropped)] == ["exact", str(rows)] * 2
+    shares = [s.divergence for o in (first, second) for s in o.settings[1:]]
+    inputs = np.load(folder / "data.npz")["x"][[round(i * 63 / 31) for i in range(32)]]
+    with (
+        open_model(folder / "small.onnx", batch=32) as exact,
+        open_model(folder / "small.onnx", batch=32, settings={"conv1": rows, "conv2": rows}) as both,
+    ):
+        whole = profile.divergence(np.asarray(exact.run(inputs)), np.asarray(both.run(inputs))) / 32
+    assert len(shares) == 2
+    assert sum(shares) == pytest.approx(whole, rel=1e-3)
 
 
 def test_the_bundle_has_the_levels_of_the_result(finished: Finished) -> None:
