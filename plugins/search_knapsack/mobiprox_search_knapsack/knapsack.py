@@ -73,7 +73,7 @@ def _undominated(saving: Floats, divergence: Floats, cells: int | None = None) -
 
     Beyond `cells` points, only the one of least divergence in each of `cells` equal steps of saving stays, and the fastest of all.
     """
-    order = np.argsort(saving, kind="stable")[::-1]  # most saved first: a point stays if its divergence is below all before it
+    order = np.argsort(-saving, kind="stable")  # most saved first: a point stays if its divergence is below all before it
     falling = divergence[order]
     best_before = np.concatenate(([np.inf], np.minimum.accumulate(falling)[:-1]))
     kept = order[falling < best_before][::-1]

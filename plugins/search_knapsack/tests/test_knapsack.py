@@ -136,7 +136,7 @@ def test_candidates_stay_within_the_divergence_limits_and_are_evenly_spread() ->
     assert np.diff(np.log(divergences[1:])).max() < 0.6  # ln(100) / 19 = 0.24 if perfectly even
 
 
-@pytest.mark.parametrize("rows", [[], [[(10, 0)]], [[(10, 0), (12, 0.1)]], [[(10, 0), (5, float("nan"))]]])
+@pytest.mark.parametrize("rows", [[], [[(10, 0)]], [[(10, 0), (10, 0)]], [[(10, 0), (12, 0.1)]], [[(10, 0), (5, float("nan"))]]])
 def test_nothing_worth_choosing_gives_no_candidates(rows: list[list[tuple[float, float]]]) -> None:
     assert search(make_profile(rows)) == ()
 
