@@ -13,7 +13,7 @@ def render(result: Mapping[str, Any]) -> str:
     names = _short_names(result)
     parts = ["\n".join(_head(result)), _table(*_contenders(result, names)), _table(*_ratios(result, names))]
     parts += [_table(*_operators(result, names)), f"peak: {result['peak_gflops']:.0f} GFLOP/s ({result['peak_how']})"]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def _short_names(result: Mapping[str, Any]) -> dict[str, str]:

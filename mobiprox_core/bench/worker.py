@@ -29,8 +29,8 @@ from .engines import OURS, Engine, Mobiprox, Task
 from .noise import Clock, Load
 from .ratios import quantile
 
-SETTLE_S = 0.02
-"""Before an answer: threads that spin after their work (ONNX Runtime's, OpenMP's) are asleep after so long."""
+SETTLE_S = 0.01
+MOST_SETTLE_S = 1.0
 WARM_SHARE = 0.15
 """Of a block, run before its timing starts: caches and clock rate are those of the last contender."""
 FEWEST_CALLS = 5
@@ -115,10 +115,20 @@ def main() -> None:
             answer = dict(worker.answer(json.loads(line)))
         except MobiproxError as error:
             answer = {"error": {"kind": type(error).__name__, "what": error.what, "where": error.where, "mend": error.mend}}
-        time.sleep(SETTLE_S)
+        _settle()
         left = Clock.now()
         answers.write(json.dumps({**answer, "waited": [idle.seconds, idle.seconds * idle.cores]}) + "\n")
         answers.flush()
+
+
+def _settle() -> None:
+    """Wait until threads that spin after their work (ONNX Runtime's, OpenMP's) are asleep, so that the next engine is alone."""
+    end = time.perf_counter() + MOST_SETTLE_S
+    still = 0
+    while still < 3 and time.perf_counter() < end:  # a spinning thread that got no core looks asleep for a while
+        used = time.process_time()
+        time.sleep(SETTLE_S)
+        still = still + 1 if time.process_time() - used < 0.05 * SETTLE_S else 0
 
 
 if __name__ == "__main__":

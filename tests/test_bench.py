@@ -1,0 +1,421 @@
+"""`mobiprox bench`: the object that it prints, its errors, and the arithmetic of rounds, noise and ratios."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import numpy_helper
+from onnx_cases import NodeCase, float32_cases
+
+from mobiprox_core import plugins, reference
+from mobiprox_core.bench import comparison, noise, ratios, text
+from mobiprox_core.bench.comparison import Contender
+from mobiprox_core.bench.pool import Process
+from mobiprox_core.bench.ratios import Block
+from mobiprox_core.bench.settings import configuration
+from mobiprox_core.cli import main
+from mobiprox_core.configuration import Setting
+from mobiprox_core.errors import DeviceError, LoweringError, UsageError
+from mobiprox_core.graph import Graph
+from mobiprox_core.network import Network
+
+DIGITS = Path(__file__).resolve().parents[1] / "examples" / "digits" / "digits.onnx"
+ROWS = "perforation(axis=rows, offset=1, stride=2)"
+NAMED = "conv2: filter_sampling(offset=0, stride=2) + fp16; conv3: fp16"
+
+NUMBER = {"type": "number"}
+PAIR = {"type": "array", "items": NUMBER, "minItems": 2, "maxItems": 2}
+
+
+def record(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+SCHEMA = record(
+    schema={"const": 1},
+    model=record(
+        name={"type": "string"},
+        file={"type": "string"},
+        digest={"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        batch={"type": "integer"},
+        inputs={"type": "array"},
+        mmac=NUMBER,
+    ),
+    machine=record(processor={"type": "string"}, cores={"type": "integer"}, system={"type": "string"}),
+    versions=record(mobiprox={"type": "string"}, python={"type": "string"}, plugins={"type": "object"}, engines={"type": "object"}),
+    device={"type": "object", "required": ["name", "driver", "runtime", "kind", "isa", "threads"]},
+    threads={"type": "integer", "minimum": 1},
+    load_s=NUMBER,
+    arena_bytes={"type": "integer"},
+    engines={"type": "object", "additionalProperties": {"type": "object", "required": ["version", "threads"]}},
+    seed={"type": "integer"},
+    paying={"type": "boolean"},
+    contenders={
+        "type": "array",
+        "items": record(
+            engine={"type": "string"},
+            setting={"type": ["string", "null"]},
+            configuration={"type": ["object", "null"]},
+            median_ms={**NUMBER, "exclusiveMinimum": 0},
+            p10_ms=NUMBER,
+            p90_ms=NUMBER,
+            cores=NUMBER,
+            calls={"type": "integer", "minimum": 1},
+            quiet={"type": "boolean"},
+            difference=NUMBER,
+            from_exact=NUMBER,
+        ),
+    },
+    ratios={
+        "type": "array",
+        "items": record(
+            setting={"type": "string"},
+            against={"type": "string"},
+            ratio={**NUMBER, "exclusiveMinimum": 0},
+            interval=PAIR,
+            spread=PAIR,
+            rounds={"type": "integer", "minimum": 1},
+            quiet={"type": "boolean"},
+            certain={"type": "boolean"},
+        ),
+    },
+    noise=record(
+        rounds={"type": "integer"},
+        quiet_rounds={"type": ["integer", "null"]},
+        lacking_cores={"type": ["number", "null"]},
+        load_average={"type": ["number", "null"]},
+        idle_cores={"type": "object", "additionalProperties": NUMBER},
+        warnings={"type": "array", "items": {"type": "string"}},
+    ),
+    peak_gflops={**NUMBER, "exclusiveMinimum": 0},
+    peak_how={"type": "string"},
+    operators={
+        "type": "array",
+        "items": record(
+            name={"type": "string"},
+            kind={"type": "string"},
+            output={"type": ["array", "null"]},
+            mmac=NUMBER,
+            microseconds={**NUMBER, "exclusiveMinimum": 0},
+            gflops={"type": ["number", "null"]},
+            peak_share={"type": ["number", "null"]},
+            settings={
+                "type": "object",
+                "additionalProperties": record(setting={"type": "string"}, microseconds=NUMBER, speedup={"type": ["number", "null"]}),
+            },
+        ),
+    },
+)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mobiprox_core", "bench", str(DIGITS), *arguments], capture_output=True, text=True, check=False
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------- the whole command
+
+
+@pytest.fixture(scope="module")
+def result() -> dict[str, Any]:
+    """Two settings against ONNX Runtime, in short rounds."""
+    pytest.importorskip("onnxruntime")
+    done = run("--against", "onnxruntime", "--set", ROWS, "--set", NAMED, "--rounds", "2", "--block", "0.02", "--json")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.opencl
+def test_the_json_object_holds_what_it_promises(result: dict[str, Any]) -> None:
+    jsonschema.validate(result, SCHEMA)
+
+
+@pytest.mark.opencl
+def test_contenders_and_ratios_are_all_there(result: dict[str, Any]) -> None:
+    assert [(c["engine"], c["setting"]) for c in result["contenders"]] == [
+        ("mobiprox", "exact"),
+        ("mobiprox", ROWS),
+        ("mobiprox", NAMED),
+        ("onnxruntime", None),
+    ]
+    pairs = {(r["setting"], r["against"]) for r in result["ratios"]}
+    assert pairs == {
+        *((setting, "onnxruntime") for setting in ("exact", ROWS, NAMED)),
+        *((setting, "mobiprox exact") for setting in (ROWS, NAMED)),
+    }
+    assert all(r["interval"][0] <= r["ratio"] <= r["interval"][1] for r in result["ratios"])
+
+
+@pytest.mark.opencl
+def test_settings_are_reported_operator_by_operator(result: dict[str, Any]) -> None:
+    exact, rows, named, theirs = result["contenders"]
+    assert exact["configuration"] == {}
+    assert set(rows["configuration"].values()) == {ROWS}
+    assert named["configuration"] == {"conv2": "filter_sampling(offset=0, stride=2) + fp16", "conv3": "fp16"}
+    assert theirs["configuration"] is None
+    taken = {op["name"]: set(op["settings"]) for op in result["operators"]}
+    assert taken["conv2"] == {ROWS, NAMED}
+    assert taken["conv1"] == {ROWS}
+    assert taken["fc"] == set()
+
+
+@pytest.mark.opencl
+def test_outputs_are_checked_and_approximations_differ_from_exact(result: dict[str, Any]) -> None:
+    exact, rows, named, theirs = result["contenders"]
+    assert max(exact["difference"], theirs["difference"], rows["difference"]) < 1e-5
+    assert min(rows["from_exact"], named["from_exact"]) > 1e-3
+
+
+@pytest.mark.opencl
+def test_the_operators_add_up_to_the_network(result: dict[str, Any]) -> None:
+    assert sum(op["mmac"] for op in result["operators"]) == pytest.approx(result["model"]["mmac"])
+    graph = digits()
+    assert {op["name"]: op["output"] for op in result["operators"]}.items() <= {
+        op.name: list(graph.shape(op.output)) for op in graph.operators
+    }.items()
+    assert all(op["peak_share"] < 1.5 for op in result["operators"] if op["peak_share"])
+
+
+@pytest.mark.opencl
+def test_the_text_names_every_contender_and_operator(result: dict[str, Any]) -> None:
+    shown = text.render(result)
+    for word in ("onnxruntime", ROWS, NAMED, "set 1", "set 2", "peak", *(op["name"] for op in result["operators"])):
+        assert word in shown
+    assert all(line == line.rstrip() for line in shown.splitlines())
+
+
+@pytest.mark.opencl
+def test_alone_and_only_where_it_pays() -> None:
+    request = comparison.Request(DIGITS, (), (ROWS,), batch=2, rounds=1, block_s=0.01, paying=True)
+    result = comparison.bench(request)
+    assert [c["engine"] for c in result["contenders"]] == ["mobiprox", "mobiprox"]
+    kept = result["contenders"][1]["configuration"]
+    assert set(kept) == {op["name"] for op in result["operators"] if op["settings"]}
+    assert all(op["settings"][ROWS]["speedup"] >= comparison.PAYS for op in result["operators"] if op["settings"])
+    text.render(result)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message", "mend"),
+    [
+        (["--against", "onnxrutime"], 2, "no engine is called 'onnxrutime'", "did you mean 'onnxruntime'?"),
+        (["--set", "perforaton(stride=2)"], 2, "no technique is called 'perforaton'", "did you mean 'perforation'?"),
+        (["--set", "perforation(axis=rows, offset=9, stride=2)"], 2, "is not legal", "did you mean"),
+        (["--set", "conv9: fp16"], 2, "no operator called 'conv9'", "did you mean"),
+        (["--set", "conv2: fp16; conv2: fp16"], 2, "'conv2' is set twice", "join"),
+        (["--set", "conv2:"], 2, "does not say which operator and setting", "write"),
+        (["--set", "fp16 + fp16"], 2, "sets one thing twice", "different kinds"),
+        (["--set", "exact"], 2, "approximates nothing", "write"),
+        (["--set", "fp16", "--set", "fp16"], 2, "a setting is given twice", "leave"),
+        (["--backend", "abacus"], 2, "abacus", ""),
+        (["--batch", "0"], 2, "batch", ""),
+        (["--against", "none", "--threads", "9999"], 6, "9999", "fewer threads"),
+        (["--against", "none", "--device", "no such device"], 6, "no such device", "devices are"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_named_and_mended(arguments: list[str], code: int, message: str, mend: str) -> None:
+    done = CliRunner().invoke(main, ["bench", str(DIGITS), *arguments])
+    assert done.exit_code == code, done.stderr
+    assert message in done.stderr
+    assert mend in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_engine_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = comparison.check_installed.__globals__["find_spec"]
+    monkeypatch.setitem(comparison.check_installed.__globals__, "find_spec", lambda name: None if name == "openvino" else found(name))
+    with pytest.raises(UsageError, match="'openvino' is not installed") as error:
+        comparison.bench(comparison.Request(DIGITS, ("openvino",)))
+    assert error.value.mend == "pip install openvino"
+
+
+@pytest.mark.parametrize(("name", "code"), [("missing.onnx", 2), ("text.onnx", 3)])
+def test_a_model_that_is_none_is_an_error(tmp_path: Path, name: str, code: int) -> None:
+    (tmp_path / "text.onnx").write_text("no model")
+    done = CliRunner().invoke(main, ["bench", str(tmp_path / name)])
+    assert done.exit_code == code
+    assert name in done.stderr
+
+
+# --------------------------------------------------------------------------------------------------------------------- the workers
+
+
+def digits() -> Graph:
+    import onnx_ir as ir
+
+    return Network.from_model(ir.load(DIGITS), "digits").at_batch(1)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> str:
+    path = tmp_path / "inputs.npz"
+    np.savez(path, np.random.default_rng(0).standard_normal((1, 1, 32, 32)).astype(np.float32))
+    return str(path)
+
+
+@pytest.fixture
+def worker() -> Iterator[Process]:
+    pytest.importorskip("onnxruntime")
+    with Process("onnxruntime") as process:
+        yield process
+
+
+def test_an_engine_that_waits_uses_no_processor(worker: Process, inputs: str) -> None:
+    """ONNX Runtime's threads spin after their work; a neighbour must not be timed beside them."""
+    worker.ask("load", engine="onnxruntime", task={"model": str(DIGITS), "batch": 1, "inputs": inputs, "threads": 2})
+    for _ in range(3):
+        worker.ask("time", seconds=0.05)
+        time.sleep(0.2)
+    worker.ask("time", seconds=0.01)
+    assert worker.waited_s > 0.6
+    assert worker.idle_cores < comparison.IDLE_CORES
+
+
+def test_a_network_that_an_engine_refuses_is_an_error_that_names_the_engine(worker: Process, inputs: str, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"\x00" * 100)
+    with pytest.raises(LoweringError, match="onnxruntime cannot run 'broken'") as error:
+        worker.ask("load", engine="onnxruntime", task={"model": str(broken), "batch": 1, "inputs": inputs})
+    assert "--against" in (error.value.mend or "")
+
+
+def test_an_engine_that_is_killed_is_an_error_that_names_it(worker: Process, inputs: str) -> None:
+    worker.ask("load", engine="onnxruntime", task={"model": str(DIGITS), "batch": 1, "inputs": inputs})
+    os.kill(worker._process.pid, signal.SIGKILL)
+    with pytest.raises(DeviceError, match="onnxruntime ended its process by signal 9"):
+        worker.ask("time", seconds=0.01)
+
+
+def test_an_engine_that_computes_something_else_is_an_error_that_names_it(worker: Process, inputs: str, tmp_path: Path) -> None:
+    model = onnx.load(DIGITS)
+    weight = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.1), weight.name))
+    onnx.save(model, tmp_path / "other.onnx")
+    worker.ask("load", engine="onnxruntime", task={"model": str(tmp_path / "other.onnx"), "batch": 1, "inputs": inputs})
+    with np.load(inputs) as file, pytest.raises(DeviceError, match=r"^onnxruntime computes something else"):
+        comparison._check_outputs([Contender("onnxruntime", worker)], [], digits(), [file["arr_0"]], {}, tmp_path)
+
+
+@pytest.mark.parametrize("case", float32_cases(), ids=lambda case: case.name)
+def test_the_torch_engine_means_what_onnx_says(case: NodeCase) -> None:
+    pytest.importorskip("torch")
+    from mobiprox_core.bench.eager import Eager
+
+    network = Network.from_model(case.model, case.name)
+    outputs = Eager(network.at_batch(network.batch or 1)).run(*(values.copy() for values in case.inputs))
+    for ours, expected in zip(outputs, case.outputs, strict=True):
+        assert ours.shape == expected.shape
+        np.testing.assert_allclose(ours, expected, rtol=max(case.rtol, 1e-5), atol=max(case.atol, 1e-6))
+
+
+def test_the_torch_engine_computes_the_example() -> None:
+    pytest.importorskip("torch")
+    from mobiprox_core.bench.eager import Eager
+
+    graph, x = digits(), np.random.default_rng(1).standard_normal((1, 1, 32, 32)).astype(np.float32)
+    np.testing.assert_allclose(Eager(graph).run(x)[0], reference.run(graph, [x])[0], rtol=1e-4, atol=1e-4)
+
+
+# -------------------------------------------------------------------------------------------------------------------- the settings
+
+
+def test_a_setting_for_all_goes_to_every_operator_that_can_take_it() -> None:
+    registry = plugins.load()
+    techniques = {name: registry.get("technique", name) for name in registry.names("technique")}
+    graph = digits()
+    whole = configuration(f"{ROWS} + fp16", graph, techniques)
+    kinds = {op.name: op.kind for op in graph.operators}
+    convolutions = {name for name, kind in kinds.items() if kind == "conv"}
+    assert {name for name, setting in whole.settings.items() if "perforation" in str(setting)} == convolutions
+    assert whole["fc"] == Setting.parse("fp16")
+    named = configuration("conv2: fp16", graph, techniques)
+    assert dict(named.settings) == {"conv2": Setting.parse("fp16")}
+
+
+# ---------------------------------------------------------------------------------------------------------------- rounds and noise
+
+
+def block(median_ms: float, disturbed: bool = False) -> Block:
+    lacking = 0.5 if disturbed else 0.0
+    return Block(median_ms, 0.9 * median_ms, 1.2 * median_ms, 10, 2.0, lacking, disturbed)
+
+
+def test_a_drift_of_the_whole_machine_falls_out_of_the_ratio() -> None:
+    rounds = [{"ours": block(1.0 + 0.2 * i), "theirs": block(1.5 * (1.0 + 0.2 * i))} for i in range(10)]
+    found = ratios.ratio(rounds, "ours", "theirs")
+    assert (found.median, found.low, found.high, found.p10, found.p90) == pytest.approx((1.5,) * 5)
+    assert found.certain
+    assert ratios.ratio(rounds, "theirs", "ours").median == pytest.approx(1 / 1.5)
+
+
+def test_disturbed_rounds_count_only_where_there_are_not_enough_others() -> None:
+    quiet = [{"ours": block(1.0), "theirs": block(2.0)}] * 4
+    disturbed = [{"ours": block(1.0), "theirs": block(9.0, disturbed=True)}] * 5
+    found = ratios.ratio(quiet + disturbed, "ours", "theirs")
+    assert (found.median, found.rounds, found.quiet) == (2.0, 4, True)
+    found = ratios.ratio(quiet[:2] + disturbed, "ours", "theirs")
+    assert (found.median, found.rounds, found.quiet, found.certain) == (9.0, 7, False, False)
+    assert ratios.quiet_rounds(quiet + disturbed) == 4
+    assert ratios.latency(quiet + disturbed, "ours").quiet, "a contender's own blocks decide, not its neighbours'"
+    assert ratios.latency(quiet + disturbed, "theirs").median_ms == 2.0
+
+
+def test_rounds_that_disagree_are_called_uncertain() -> None:
+    rounds = [{"ours": block(1.0), "theirs": block(value)} for value in (1.0, 1.1, 1.5, 0.9, 2.0, 1.2)]
+    found = ratios.ratio(rounds, "ours", "theirs")
+    assert found.quiet
+    assert not found.certain
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=20))
+def test_the_interval_holds_the_median_and_lies_within_the_rounds(values: list[float]) -> None:
+    rounds = [{"ours": block(1.0), "theirs": block(value)} for value in values]
+    found = ratios.ratio(rounds, "ours", "theirs")
+    assert min(values) <= found.low <= found.median <= found.high <= max(values)
+    assert found == ratios.ratio(rounds, "ours", "theirs"), "the interval does not depend on chance"
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.floats(0, 1))
+def test_quantiles_are_those_of_numpy(values: list[float], share: float) -> None:
+    assert ratios.quantile(values, share) == pytest.approx(float(np.quantile(values, share)), rel=1e-9, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("others", "threads", "cores", "lacking"), [(0.0, 2, 2, 0.0), (0.5, 2, 2, 0.5), (0.5, 1, 2, 0.0), (3.0, 2, 4, 1.0), (0.3, 8, 2, 0.3)]
+)
+def test_other_work_matters_where_it_takes_cores_that_are_wanted(others: float, threads: int, cores: int, lacking: float) -> None:
+    assert noise.Load(1.0, 2.0, others).lacking(threads, cores) == pytest.approx(lacking)
+
+
+def test_without_a_system_that_tells_nothing_is_claimed() -> None:
+    begin, end = noise.Clock(0.0, 0.0, None), noise.Clock(2.0, 3.0, None)
+    load = noise.Load.between(begin, end)
+    assert (load.cores, load.others, load.lacking(2, 2)) == (1.5, None, None)
+
+
+def test_other_work_is_what_neither_was_idle_nor_ours() -> None:
+    load = noise.Load.between(noise.Clock(10.0, 1.0, 100.0), noise.Clock(12.0, 3.0, 103.0))
+    assert (load.seconds, load.cores, load.others) == (2.0, 1.0, 0.5)
+
+
+def test_the_text_of_a_result_without_rivals_has_no_empty_table(result: dict[str, Any]) -> None:
+    ours = [c for c in result["contenders"] if c["setting"] == "exact"]
+    alone = {**result, "contenders": ours, "ratios": []}
+    assert "\n\n\n" not in text.render(alone)
