@@ -69,7 +69,7 @@ def find() -> list[Found]:
         except cl.Error:
             continue
         for d in devices:
-            name, runtime = d.name.strip(), platform.version.strip()
+            name, runtime = d.name.strip(), platform.version.partition("  ")[0].strip()
             if (name, runtime) in seen:
                 continue
             seen.add((name, runtime))
