@@ -80,28 +80,49 @@ class Dataset(Offer, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Approximation:
-    """The meaning of a setting, in NumPy, as four functions around the exact operator; each defaults to the identity.
+    """The meaning of a setting, in NumPy, as functions around the exact operator; each defaults to the identity.
 
-    result = finish(activation(output(exact(input(x), weight(w)) + bias) + residual)). weight maps float32[O, C/group, KH, KW] (dense: [O, K]);
-    output maps the pre-activation float32[N, O, H, W] (dense: [..., O]). input and finish also apply to operators without weights.
+    result = finish(activation(output(exact(input(x), weight(w)) + bias(b)) + residual)). weight maps float32[O, C/group, KH, KW] (dense: [O, K]),
+    bias float32[O]; output maps the pre-activation float32[N, O, H, W] (dense: [..., O]). input and finish also apply to operators
+    without weights.
     """
 
     input: Callable[[Floats], Floats] | None = None
     weight: Callable[[Floats], Floats] | None = None
+    bias: Callable[[Floats], Floats] | None = None
     output: Callable[[Floats], Floats] | None = None
     finish: Callable[[Floats], Floats] | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """First and second moments of what an operator reads and should give, over R sampled output positions.
+
+    Patches X: [G, R, K], flattened filter elements as `Tables.taps` counts them; G the groups of a convolution, 1 for all else. Wanted
+    outputs Y: [G, R, O/G], before residual and activation.
+
+    rows: R. mean: float64[G, K], of X; target: float64[G, O/G], of Y. scatter: (X - mean)'(X - mean), float64[G, k, k] for each block
+    of consecutive elements, all blocks together K; elements of different blocks count as uncorrelated. cross: (X - mean)'(Y - target),
+    float64[G, K, O/G].
+    """
+
+    rows: int
+    mean: npt.NDArray[np.float64]
+    target: npt.NDArray[np.float64]
+    scatter: tuple[npt.NDArray[np.float64], ...]
+    cross: npt.NDArray[np.float64]
+
+
 class Statistics(Protocol):
-    """Second moments of one operator on calibration inputs; lazy, so asking is what costs. Patches X: [R, K], exact outputs Y: [R, O]."""
+    """What is known of one operator on calibration inputs; lazy: asking is what costs."""
 
     samples: int
+    """How many calibration inputs there are."""
 
-    def gram(self) -> npt.NDArray[np.float64]:
-        """[X 1]'[X 1], float64[K + 1, K + 1]."""
+    def moments(self) -> Moments: ...
 
-    def cross(self) -> npt.NDArray[np.float64]:
-        """[X 1]'Y, float64[K + 1, O]; Y before residual and activation."""
+    def once(self, key: str, work: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Mapping[str, npt.NDArray[Any]]:
+        """What `work` gives, done once for this operator and these statistics, and kept on disk. `key` names technique, work and version."""
 
 
 class Technique(Offer, Protocol):
@@ -123,11 +144,17 @@ class Technique(Offer, Protocol):
     def slot(self, setting: KnobSetting) -> str:
         """Settings of one slot exclude each other on one operator; settings of different slots (of any techniques) compose."""
 
-    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph) -> Approximation:
-        """What the setting means. Raises InfeasibleSetting where it means nothing for this operator."""
+    def needs_statistics(self, setting: KnobSetting) -> bool:
+        """Whether the setting is fitted to calibration inputs. Where there are none, such settings are not on offer."""
 
     def prepare(self, setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Mapping[str, npt.NDArray[Any]]:
-        """Constants fitted to calibration inputs, handed to `edit` as `fitted`; {} where nothing is fitted."""
+        """Constants fitted to calibration inputs, handed to `reference` and `edit` as `fitted`; {} where nothing is fitted.
+
+        The same for the same statistics. Raises InfeasibleSetting where the setting needs statistics and there are none.
+        """
+
+    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph, fitted: Mapping[str, npt.NDArray[Any]]) -> Approximation:
+        """What the setting means. Raises InfeasibleSetting where it means nothing for this operator."""
 
     def edit(
         self, setting: KnobSetting, operator: Operator, tables: Tables, device: DeviceInfo, fitted: Mapping[str, npt.NDArray[Any]]

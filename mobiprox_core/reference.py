@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from .configuration import EXACT, EXACT_CONFIGURATION, Configuration, Setting
+from .configuration import EXACT, EXACT_CONFIGURATION, Configuration, OpId, Setting
 from .errors import UsageError
 from .graph import Activation, Graph, Operator
-from .interfaces import Approximation, Technique
+from .interfaces import Approximation, Statistics, Technique
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,18 +27,27 @@ if TYPE_CHECKING:
 
 _NO_TECHNIQUES: Mapping[str, Technique] = MappingProxyType({})
 
+Known = Callable[[OpId], Statistics | None]
+"""The statistics of an operator; None where there are none."""
+
+
+def _nothing(op: OpId) -> None:
+    return None
+
 
 def run(
     graph: Graph,
     inputs: Sequence[Floats],
     configuration: Configuration = EXACT_CONFIGURATION,
     techniques: Mapping[str, Technique] = _NO_TECHNIQUES,
+    statistics: Known = _nothing,
 ) -> tuple[Floats, ...]:
     """The outputs of a graph. inputs: float32 of exactly the graph's shapes. techniques: by name, those that the configuration uses.
+    statistics: of operators whose settings are fitted.
 
     Raises UsageError where inputs do not fit, InfeasibleSetting where a setting means nothing for its operator.
     """
-    tensors = activations(graph, inputs, configuration, techniques)
+    tensors = activations(graph, inputs, configuration, techniques, statistics)
     return tuple(tensors[spec.name] for spec in graph.outputs)
 
 
@@ -47,6 +56,7 @@ def activations(
     inputs: Sequence[Floats],
     configuration: Configuration = EXACT_CONFIGURATION,
     techniques: Mapping[str, Technique] = _NO_TECHNIQUES,
+    statistics: Known = _nothing,
 ) -> dict[str, Floats]:
     """Like `run`, but every tensor of the graph, by name."""
     found, wanted = [tuple(np.shape(x)) for x in inputs], [spec.shape for spec in graph.inputs]
@@ -54,7 +64,7 @@ def activations(
         raise UsageError(f"{graph.name} takes inputs of shapes {wanted}, not {found}")
     tensors = {spec.name: np.asarray(x, np.float32) for spec, x in zip(graph.inputs, inputs, strict=True)}
     for op in graph.operators:
-        tensors[op.output] = run_operator(graph, op, tensors, configuration[op.name], techniques)
+        tensors[op.output] = run_operator(graph, op, tensors, configuration[op.name], techniques, statistics)
     return tensors
 
 
@@ -64,17 +74,23 @@ def run_operator(
     inputs: Mapping[str, Floats],
     setting: Setting = EXACT,
     techniques: Mapping[str, Technique] = _NO_TECHNIQUES,
+    statistics: Known = _nothing,
 ) -> Floats:
     """The output of one operator. inputs: at least the tensors that it reads, by name.
 
     The parts of a setting work in the order of its spelling, each of their functions on what the one before it gave.
     """
-    parts = [techniques[part.technique].reference(part, op, graph) for part in setting]
+    known = statistics(op.name) if setting else None
+    parts = []
+    for part in setting:
+        technique = techniques[part.technique]
+        parts.append(technique.reference(part, op, graph, technique.prepare(part, op, known)))
     reads = {name: _through(parts, "input", inputs[name]) for name in op.inputs if name not in op.constants}
     if op.kind in ("conv", "dense"):
         weight = _through(parts, "weight", op.constants["weight"])
         x = reads[op.inputs[0]]
-        y = _conv(graph, op, x, weight) if op.kind == "conv" else x @ weight.T + op.constants["bias"]
+        bias = _through(parts, "bias", op.constants["bias"])
+        y = _conv(graph, op, x, weight, bias) if op.kind == "conv" else x @ weight.T + bias
         y = _through(parts, "output", y)
     else:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -136,7 +152,7 @@ def _windows(x: Floats, kernel: tuple[int, int], op: Operator, out: tuple[int, i
     return view[..., rows, columns, :: dilations[0], :: dilations[1]]
 
 
-def _conv(graph: Graph, op: Operator, x: Floats, weight: Floats) -> Floats:
+def _conv(graph: Graph, op: Operator, x: Floats, weight: Floats, bias: Floats) -> Floats:
     """float32[N, O, OH, OW], bias added. One image at a time: its patches are `columns`."""
     x = _planar(x)
     channels, (_, per_group, *kernel), group = len(weight), weight.shape, op["group"]
@@ -148,7 +164,7 @@ def _conv(graph: Graph, op: Operator, x: Floats, weight: Floats) -> Floats:
         patches = _windows(image, (kernel[0], kernel[1]), op, size, 0.0)  # [C, OH, OW, KH, KW]
         columns = patches.transpose(0, 3, 4, 1, 2).reshape(group, per_group * kernel[0] * kernel[1], -1)
         result[:] = (rows @ columns).reshape(result.shape)
-    return y + op.constants["bias"][:, None, None]
+    return y + bias[:, None, None]
 
 
 def _pool(graph: Graph, op: Operator, inputs: list[Floats]) -> Floats:

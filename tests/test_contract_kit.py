@@ -39,7 +39,10 @@ class Halved:
     def slot(self, setting):
         return "halved"
 
-    def reference(self, setting, operator, graph):
+    def needs_statistics(self, setting):
+        return False
+
+    def reference(self, setting, operator, graph, fitted):
         return Approximation(weight=lambda w: w / np.float32(2))
 
     def prepare(self, setting, operator, statistics):
@@ -94,17 +97,17 @@ class SkipsARowWithoutFillingIt(Halved):
 
 
 class NotANumber(Halved):
-    def reference(self, setting, operator, graph):
+    def reference(self, setting, operator, graph, fitted):
         return Approximation(output=lambda y: y * np.float32(np.nan))
 
 
 class Shrinks(Halved):
-    def reference(self, setting, operator, graph):
+    def reference(self, setting, operator, graph, fitted):
         return Approximation(finish=lambda y: y[..., :-1])
 
 
 class InPlace(Halved):
-    def reference(self, setting, operator, graph):
+    def reference(self, setting, operator, graph, fitted):
         return Approximation(weight=lambda w: np.divide(w, np.float32(2), out=w))
 
 

@@ -84,7 +84,7 @@ def test_the_technique_of_the_example_rounds_weights(offered: Callable[[str], ob
     technique = offered("mobiprox_techniques")
     setting = Setting.parse("rounding(steps=2)").parts[0]
     weight = np.array([[-1.0, 0.3, 0.1, 0.8]], dtype=np.float32)
-    np.testing.assert_allclose(technique.reference(setting, None, None).weight(weight), [[-1.0, 0.5, 0.0, 1.0]])
+    np.testing.assert_allclose(technique.reference(setting, None, None, {}).weight(weight), [[-1.0, 0.5, 0.0, 1.0]])
 
 
 def test_the_heuristic_of_the_example_proposes_configurations(offered: Callable[[str], object]) -> None:

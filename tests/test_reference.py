@@ -93,7 +93,9 @@ def test_pools_of_every_geometry(kind: str, size: Any, kernel: Any, strides: Any
 
 def technique(**functions: Any) -> Any:
     """Stands for a technique whose meaning is these functions."""
-    return SimpleNamespace(reference=lambda setting, operator, graph: Approximation(**functions))
+    return SimpleNamespace(
+        prepare=lambda setting, operator, statistics: {}, reference=lambda setting, operator, graph, fitted: Approximation(**functions)
+    )
 
 
 @pytest.fixture
@@ -118,6 +120,7 @@ def test_each_function_of_an_approximation_has_its_place(graph: Graph) -> None:
     expected = {
         "input": np.maximum(exact(x + 1, weight) + x, 0),
         "weight": np.maximum(exact(x, weight + 1) + x, 0),
+        "bias": np.maximum(exact(x, weight) + 1 + x, 0),
         "output": np.maximum(exact(x, weight) + 1 + x, 0),
         "finish": np.maximum(exact(x, weight) + x, 0) + 1,
     }

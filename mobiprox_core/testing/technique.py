@@ -116,7 +116,7 @@ class TechniqueContract:
         before = x.copy()
         for knob in offered:
             run_reference(graph, graphs.inputs(graph), Setting((knob,)), {technique.name: technique})
-            approximation = technique.reference(knob, operator, graph)
+            approximation = technique.reference(knob, operator, graph, {})
             if approximation.input is not None:
                 approximation.input(x)
             np.testing.assert_array_equal(operator.constants["weight"], weight, str(knob))

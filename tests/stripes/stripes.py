@@ -38,7 +38,10 @@ class Stripes:
     def slot(self, setting: KnobSetting) -> str:
         return "taps"
 
-    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph) -> Approximation:
+    def needs_statistics(self, setting: KnobSetting) -> bool:
+        return False
+
+    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph, fitted: Mapping[str, npt.NDArray[Any]]) -> Approximation:
         if operator.kind != "conv":
             raise InfeasibleSetting(f"'{setting}' on a {operator.kind} operator", where=operator.name)
 

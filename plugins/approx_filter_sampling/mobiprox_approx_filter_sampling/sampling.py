@@ -63,7 +63,10 @@ class FilterSampling:
     def slot(self, setting: KnobSetting) -> str:
         return "taps"
 
-    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph) -> Approximation:
+    def needs_statistics(self, setting: KnobSetting) -> bool:
+        return False
+
+    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph, fitted: Mapping[str, npt.NDArray[Any]]) -> Approximation:
         """Samples the weights; the bias stays."""
         from .reference import sample_filter
 

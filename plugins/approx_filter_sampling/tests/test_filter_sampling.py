@@ -111,4 +111,4 @@ def test_a_setting_that_is_no_sampling_is_refused_with_an_example(text: str) -> 
     (setting,) = Setting.parse(text)
     graph = graphs.convolution()
     with pytest.raises(InfeasibleSetting, match="write it like"):
-        FilterSampling().reference(setting, graph.operators[0], graph)
+        FilterSampling().reference(setting, graph.operators[0], graph, {})

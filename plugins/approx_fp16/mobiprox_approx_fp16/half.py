@@ -53,7 +53,10 @@ class Half:
     def slot(self, setting: KnobSetting) -> str:
         return "precision"
 
-    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph) -> Approximation:
+    def needs_statistics(self, setting: KnobSetting) -> bool:
+        return False
+
+    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph, fitted: Mapping[str, npt.NDArray[Any]]) -> Approximation:
         """Rounds what is read, the weights, and what is written (after residual and activation)."""
         from .reference import round_to_half
 

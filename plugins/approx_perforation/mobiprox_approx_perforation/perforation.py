@@ -68,7 +68,10 @@ class Perforation:
     def slot(self, setting: KnobSetting) -> str:
         return _knobs(setting)[0]
 
-    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph) -> Approximation:
+    def needs_statistics(self, setting: KnobSetting) -> bool:
+        return False
+
+    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph, fitted: Mapping[str, npt.NDArray[Any]]) -> Approximation:
         """Perforates the result before residual and activation."""
         from .reference import perforate_columns, perforate_rows
 

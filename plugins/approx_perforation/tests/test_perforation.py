@@ -111,7 +111,7 @@ def test_depthwise_convolutions_are_perforated_and_dense_layers_are_not() -> Non
     dense = graphs.dense()
     assert not list(Perforation().settings(dense.operators[0], dense, {}))
     with pytest.raises(InfeasibleSetting, match="only convolutions"):
-        Perforation().reference(KnobSetting.of("perforation", axis="rows", stride=2, offset=0), dense.operators[0], dense)
+        Perforation().reference(KnobSetting.of("perforation", axis="rows", stride=2, offset=0), dense.operators[0], dense, {})
 
 
 @pytest.mark.parametrize(
@@ -122,4 +122,4 @@ def test_a_setting_that_is_no_perforation_is_refused_with_an_example(text: str) 
     (setting,) = Setting.parse(text)
     graph = graphs.convolution()
     with pytest.raises(InfeasibleSetting, match="write it like"):
-        Perforation().reference(setting, graph.operators[0], graph)
+        Perforation().reference(setting, graph.operators[0], graph, {})
