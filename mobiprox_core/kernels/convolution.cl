@@ -21,6 +21,7 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
     int count = entry[1];
     global const W_TYPE *weights = (global const W_TYPE *)INTS(entry[2]);
     global const X_TYPE *input = (global const X_TYPE *)INTS(descriptor[8]);
+    EPILOGUE;
     for (int tile = first; tile < last; tile++) {
         global const int *pixel = pixels + tile * MR;
 #define POINT(m) global const X_TYPE *a##m = input + pixel[m];
@@ -38,15 +39,7 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
             EACH(MULTIPLY_ADD)
             w += NR * VL;
         }
-#define FINISH(m, j) { \
-            int v = panel * NR + j, at = pixel[length + m] + v * VL / BLOCK * descriptor[10] + v * VL % BLOCK; \
-            VEC y = TO_VEC(c##m##_##j); \
-            if (descriptor[7] >= 0) y = y * VECTOR(FLOATS(descriptor[7]) + v * VL); \
-            y = y + VECTOR(FLOATS(descriptor[6]) + v * VL); \
-            if (descriptor[11] >= 0) \
-                y = y + VECTOR(FLOATS(descriptor[11]) + pixel[2 * length + m] + v * VL / BLOCK * descriptor[12] + v * VL % BLOCK); \
-            VECTOR(FLOATS(descriptor[9]) + at) = ACTIVATE(y, 13); \
-        }
+#define FINISH(m, j) STORE(TO_VEC(c##m##_##j), panel * NR + j, pixel[length + m], pixel[2 * length + m])
         EACH(FINISH)
     }
 }

@@ -10,7 +10,7 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
     global const int *taps = INTS(entry[0]);
     int count = entry[1];
     global const W_TYPE *weights = (global const W_TYPE *)INTS(entry[2]);
-    int block = panel * VL / BLOCK, lane = panel * VL % BLOCK;
+    EPILOGUE;
     for (int pixel = first; pixel < last; pixel++) {
         global const X_TYPE *a = (global const X_TYPE *)INTS(descriptor[8]) + pixels[pixel];
 #define CLEAR(m) ACC c##m = 0;
@@ -21,13 +21,10 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
             EACH_PIXEL(MULTIPLY_ADD)
             w += MR * VL;
         }
-        VEC y = 0;
-#define SUM(m) y = y + TO_VEC(c##m);
+        VEC sum = 0;
+#define SUM(m) sum = sum + TO_VEC(c##m);
         EACH_PIXEL(SUM)
-        if (descriptor[7] >= 0) y = y * VECTOR(FLOATS(descriptor[7]) + panel * VL);
-        y = y + VECTOR(FLOATS(descriptor[6]) + panel * VL);
-        if (descriptor[11] >= 0) y = y + VECTOR(FLOATS(descriptor[11]) + pixels[2 * length + pixel] + block * descriptor[12] + lane);
-        VECTOR(FLOATS(descriptor[9]) + pixels[length + pixel] + block * descriptor[10] + lane) = ACTIVATE(y, 13);
+        STORE(sum, panel, pixels[length + pixel], pixels[2 * length + pixel])
     }
 }
 #undef CLEAR

@@ -9,7 +9,7 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
     global const int *pixels = INTS(descriptor[3]), *taps = INTS(descriptor[5]);
     global const W_TYPE *weights = (global const W_TYPE *)INTS(descriptor[19]) + v * count * VL;
     global const X_TYPE *input = (global const X_TYPE *)INTS(descriptor[8]) + block * descriptor[20] + lane;
-    VEC bias = VECTOR(FLOATS(descriptor[6]) + v * VL);
+    EPILOGUE;
     for (int tile = first; tile < last; tile++) {
         global const int *pixel = pixels + tile * MR;
 #define POINT(m) global const X_TYPE *a##m = input + pixel[m]; ACC c##m = 0;
@@ -20,13 +20,7 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
 #define MULTIPLY_ADD(m) c##m = LOAD_V(a##m + o) * w + c##m;
             EACH_PIXEL(MULTIPLY_ADD)
         }
-#define FINISH(m) { \
-            VEC y = TO_VEC(c##m); \
-            if (descriptor[7] >= 0) y = y * VECTOR(FLOATS(descriptor[7]) + v * VL); \
-            y = y + bias; \
-            if (descriptor[11] >= 0) y = y + VECTOR(FLOATS(descriptor[11]) + pixel[2 * length + m] + block * descriptor[12] + lane); \
-            VECTOR(FLOATS(descriptor[9]) + pixel[length + m] + block * descriptor[10] + lane) = ACTIVATE(y, 13); \
-        }
+#define FINISH(m) STORE(TO_VEC(c##m), v, pixel[length + m], pixel[2 * length + m])
         EACH_PIXEL(FINISH)
     }
 }

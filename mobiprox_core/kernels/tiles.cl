@@ -22,6 +22,22 @@
 #define TILE_6(F) TILE_5(F) CAT(ROW_, NR)(F, 5)
 #define TILE_7(F) TILE_6(F) CAT(ROW_, NR)(F, 6)
 #define TILE_8(F) TILE_7(F) CAT(ROW_, NR)(F, 7)
+
+// What follows the sum. The descriptor is read once: stores into the arena may alias it, so the compiler would read it again and again.
+#define EPILOGUE \
+    const int scaled = descriptor[7] >= 0, added = descriptor[11] >= 0, code = descriptor[13]; \
+    const int output_block = descriptor[10], residual_block = descriptor[12]; \
+    const float alpha = BITS(14), beta = BITS(15), low = BITS(16), high = BITS(17); \
+    global const float *biases = FLOATS(descriptor[6]), *scales = FLOATS(descriptor[7]), *residual = FLOATS(descriptor[11]); \
+    global float *output = FLOATS(descriptor[9])
+// Finish and store vector v of the pixel at positions `place` of the output and `other` of the residual.
+#define STORE(sum, v, place, other) { \
+        VEC y = sum; \
+        if (scaled) y = y * VECTOR(scales + (v) * VL); \
+        y = y + VECTOR(biases + (v) * VL); \
+        if (added) y = y + VECTOR(residual + (other) + (v) * VL / BLOCK * residual_block + (v) * VL % BLOCK); \
+        VECTOR(output + (place) + (v) * VL / BLOCK * output_block + (v) * VL % BLOCK) = activate(y, code, alpha, beta, low, high); \
+    }
 #define EACH_PIXEL(F) CAT(REPEAT_, MR)(F)
 #define EACH_VECTOR(F) CAT(REPEAT_, NR)(F)
 #define EACH(F) CAT(TILE_, MR)(F)
