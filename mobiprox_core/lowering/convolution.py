@@ -174,7 +174,7 @@ class _Sum:
         packed[:channels] = tables.weight
         packed = packed.reshape(vectors, device.vector, count).transpose(0, 2, 1)
         taps = self.b.table(self.read.taps[0][tables.taps], "taps")
-        self._launch("depthwise", 4, 1, vectors, taps, count, self._weights(packed, "weight"), self.read.block_stride)
+        self._launch("depthwise", 6, 1, vectors, taps, count, self._weights(packed, "weight"), self.read.block_stride)
 
     def _launch(self, template: str, mr: int, nr: int, panels: int, table: int, *more: int) -> None:
         instance = Instance(template, mr, nr, self.tables.storage)
