@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -419,3 +421,35 @@ def test_the_text_of_a_result_without_rivals_has_no_empty_table(result: dict[str
     ours = [c for c in result["contenders"] if c["setting"] == "exact"]
     alone = {**result, "contenders": ours, "ratios": []}
     assert "\n\n\n" not in text.render(alone)
+
+
+# -------------------------------------------------------------------------------------------------------------------- the benchmarks
+
+
+@pytest.mark.opencl
+@pytest.mark.slow
+def test_the_performance_page_has_a_table_and_a_plot_for_every_network(tmp_path: Path) -> None:
+    script = DIGITS.parents[2] / "benchmarks" / "performance.py"
+    out = tmp_path / "page.md"
+    arguments = ["--quick", "--networks", f"alexnet2-cifar,{DIGITS}", "--out", str(out)]
+    done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = out.read_text()
+    for name in ("alexnet2-cifar", "digits"):
+        assert f"## {name}" in page
+        ElementTree.parse(tmp_path / "page" / f"{name}.svg")
+    assert "these numbers mean nothing" in page
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    assert all(line.count("|") >= 3 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "mmac"), [("vgg16-cifar", 313.5), ("alexnet2-cifar", 38.65), ("mobilenetv2-32", 87.98), ("mobilenetv2-224", 300.8)]
+)
+def test_the_built_networks_have_the_size_of_the_published_ones(monkeypatch: pytest.MonkeyPatch, name: str, mmac: float) -> None:
+    import onnx_ir as ir
+
+    monkeypatch.syspath_prepend(str(DIGITS.parents[2] / "benchmarks"))
+    networks = importlib.import_module("networks")
+    graph = Network.from_model(ir.from_proto(networks.BUILT[name]()), name).at_batch(1)
+    assert sum(graph.macs(op) for op in graph.operators) / 1e6 == pytest.approx(mmac, rel=1e-3)

@@ -1,0 +1,296 @@
+"""Times networks beside other engines and writes what it finds as a page with tables and a plot for each network.
+
+    python benchmarks/performance.py                                   all networks, every technique at strides 2, 3 and 4
+    python benchmarks/performance.py --networks vgg16-cifar,net.onnx   some of them, or any ONNX file
+    python benchmarks/performance.py --quick --out /tmp/page.md        does it work? its numbers mean nothing
+
+The networks are those of `networks.py` and of the data folder (MOBIPROX_DATA). Each is timed on the default OpenCL device against all
+engines that are installed, and on the devices of other OpenCL runtimes against ONNX Runtime. Leave the machine alone meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import onnx
+from networks import BUILT
+
+from mobiprox_core import plugins
+from mobiprox_core.bench.comparison import EXACT, Request, bench
+from mobiprox_core.bench.engines import installed
+from mobiprox_core.errors import MobiproxError
+from mobiprox_core.interfaces import DeviceReport
+from mobiprox_core.progress import ProgressPrinter
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("MOBIPROX_DATA", ROOT.parent / "shared" / "data"))
+MEASURE = "onnxruntime"
+"""The engine of the summary and the plots."""
+
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A network on the default device, and on those of other runtimes. problem: why there is no result."""
+
+    name: str
+    result: Result | None = None
+    others: Mapping[str, Result] = field(default_factory=dict)
+    problem: str | None = None
+
+
+def main() -> int:
+    wanted = _arguments()
+    settings = _settings((2,) if wanted.quick else (2, 3, 4))
+    subjects = []
+    with tempfile.TemporaryDirectory(prefix="mobiprox-networks-") as folder, ProgressPrinter() as progress:
+        for name, path in _networks(wanted.networks, Path(folder)):
+            print(f"{name}", file=sys.stderr)
+            effort: dict[str, Any] = {"rounds": 1, "block_s": 0.02} if wanted.quick else {"rounds": wanted.rounds}
+            request = Request(path, settings=tuple(settings.values()), threads=wanted.threads, paying=True, **effort)
+            try:
+                result = bench(request, progress=progress)
+                others = {}
+                for device in _other_runtimes(result["device"]["runtime"]):
+                    there = Request(
+                        path, tuple({MEASURE} & set(installed())), request.settings, options={"device": device.index}, paying=True, **effort
+                    )
+                    others[device.info.runtime if device.info else device.name] = bench(there, progress=progress)
+                subjects.append(Subject(name, result, others))
+            except MobiproxError as error:
+                print(f"error: {name}: {error}", file=sys.stderr)
+                subjects.append(Subject(name, problem=error.what))
+    _write(wanted.out, subjects, settings, wanted)
+    if wanted.raw:
+        wanted.raw.write_text(json.dumps({s.name: {"result": s.result, "others": s.others, "problem": s.problem} for s in subjects}))
+    print(wanted.out)
+    return 1 if any(subject.problem for subject in subjects) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("--networks", help=f"names or ONNX files, joined by commas; built here: {', '.join(BUILT)}")
+    parser.add_argument("--quick", action="store_true", help="one short round, stride 2 only: to see that it works")
+    parser.add_argument("--threads", type=int, help="of every engine; all that the device has if left out")
+    parser.add_argument("--rounds", type=int, default=15, help="undisturbed rounds to aim at (15)")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "performance.md", help="the page; plots go to a folder of its name")
+    parser.add_argument("--raw", type=Path, help="also keep the results themselves, as JSON")
+    return parser.parse_args()
+
+
+def _networks(chosen: str | None, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Names and files, the built ones written to a folder first."""
+    known = {path.stem: path for path in sorted(DATA.glob("*.onnx"))}
+    for name in chosen.split(",") if chosen else [*BUILT, *known]:
+        if name in BUILT:
+            onnx.save(BUILT[name](), folder / f"{name}.onnx")
+            yield name, folder / f"{name}.onnx"
+        else:
+            path = known.get(name, Path(name))
+            if not path.is_file():
+                sys.exit(f"error: no network is called '{name}'\n  there are: {', '.join([*BUILT, *known])}; or name an ONNX file")
+            yield path.stem, path
+
+
+def _settings(strides: Sequence[int]) -> dict[str, str]:
+    """What columns are called -> what is set."""
+    found: dict[str, str] = {}
+    for stride in strides:
+        rows, columns = (f"perforation(axis={axis}, offset=1, stride={stride})" for axis in ("rows", "columns"))
+        sampling = f"filter_sampling(offset=0, stride={stride})"
+        named = {"rows": rows, "columns": columns, "sampling": sampling, "rows + sampling": f"{rows} + {sampling}"}
+        found |= {f"{name}, stride {stride}": setting for name, setting in named.items()}
+    return {**found, "fp16": "fp16"}
+
+
+def _other_runtimes(default: str) -> list[DeviceReport]:
+    """The widest usable device of every OpenCL runtime but the default."""
+    best: dict[str, DeviceReport] = {}
+    for report in plugins.load().get("backend", "opencl").devices():
+        if report.info is not None and report.info.runtime != default:
+            known = best.get(report.info.runtime)
+            if known is None or known.info is None or known.info.threads < report.info.threads:
+                best[report.info.runtime] = report
+    return list(best.values())
+
+
+# ------------------------------------------------------------------------------------------------------------------------- the page
+
+
+def _write(out: Path, subjects: Sequence[Subject], settings: Mapping[str, str], wanted: argparse.Namespace) -> None:
+    plots = out.with_suffix("")
+    plots.mkdir(parents=True, exist_ok=True)
+    sections = []
+    for subject in subjects:
+        if subject.result is not None:
+            (plots / f"{subject.name}.svg").write_text(_plot(subject, settings), encoding="utf-8")
+        sections.append("\n".join(_section(subject, settings, f"{plots.name}/{subject.name}.svg")))
+    measured = [subject for subject in subjects if subject.result is not None]
+    head = _head(measured, settings, wanted) if measured else ["# Performance"]
+    out.write_text("\n".join(head) + "\n\n" + "\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def _head(subjects: Sequence[Subject], settings: Mapping[str, str], wanted: argparse.Namespace) -> list[str]:
+    first = subjects[0].result
+    assert first is not None
+    machine, device, versions = first["machine"], first["device"], first["versions"]
+    engines = ", ".join(f"{name} {version}" for name, version in versions["engines"].items())
+    lines = [
+        "# Performance",
+        "",
+        "Written by `python benchmarks/performance.py`; do not edit.",
+        "",
+        *(["**A quick run, to see that it works: these numbers mean nothing.**", ""] if wanted.quick else []),
+        f"- Machine: {machine['processor']}, {machine['cores']} core(s), {machine['system']}.",
+        f"- Mobiprox {versions['mobiprox']} on {device['name']}: {device['runtime']}, driver {device['driver']}, {device['isa']}; "
+        f"{first['threads']} thread(s) for every engine, batch {first['model']['batch']}, float32.",
+        f"- Beside it: {engines or 'nothing'}; PyTorch in eager mode. Every engine has a process of its own, loads the same file, and takes "
+        "turns with the others in shuffled rounds.",
+        "- A number is how many times as fast as the other engine Mobiprox is, above 1 = faster: the median over rounds, in brackets its "
+        "95 % bootstrap interval. `?`: the rounds disagree, or the machine was too busy.",
+        "- Settings are applied to every operator that they make at least 5 % faster here, so the same setting costs different networks "
+        "different accuracy; how much is not the subject of this page. `mobiprox run` chooses by accuracy.",
+        f"- Peak of the device: {max(s.result['peak_gflops'] for s in subjects if s.result):.0f} GFLOP/s ({first['peak_how']}).",
+        "",
+        f"## Against {MEASURE}",
+        "",
+    ]
+    short = [name for name in ("rows, stride 2", "sampling, stride 2", "rows + sampling, stride 2") if name in settings]
+    rows = []
+    for subject in subjects:
+        assert subject.result is not None
+        rows.append([subject.name, *(_cell(subject.result, setting, MEASURE) for setting in (EXACT, *(settings[name] for name in short)))])
+    lines += _table(["network", EXACT, *short], rows)
+    others = [engine for engine in versions["engines"] if engine != MEASURE]
+    if others:
+        lines += ["", "## The exact network against other engines", ""]
+        lines += _table(
+            ["network", *others], [[s.name, *(_cell(s.result, EXACT, engine) for engine in others)] for s in subjects if s.result]
+        )
+    return lines
+
+
+def _section(subject: Subject, settings: Mapping[str, str], plot: str) -> Iterator[str]:
+    yield f"## {subject.name}\n"
+    result = subject.result
+    if result is None:
+        yield f"Not measured: {subject.problem}"
+        return
+    size = f"{result['load_s']:.1f} s to load with all settings, {result['arena_bytes'] / 1e6:.1f} MB"
+    yield f"{result['model']['mmac']:.4g} million multiply-adds; {size}.\n"
+    yield f"![{subject.name}: times as fast as {MEASURE}]({plot})\n"
+    contenders = {c["setting"] or c["engine"]: c for c in result["contenders"]}
+    engines = list(result["versions"]["engines"])
+    rows = []
+    for name, setting in {EXACT: EXACT, **settings}.items():
+        c = contenders[setting]
+        ratios = [_cell(result, setting, other) for other in (*engines, f"mobiprox {EXACT}")]
+        taken = "" if setting == EXACT else str(len(c["configuration"]))
+        rows.append([name, taken, f"{c['median_ms']:.4g}", *ratios])
+    rows += [[engine, "", f"{contenders[engine]['median_ms']:.4g}", *[""] * (len(engines) + 1)] for engine in engines]
+    yield from _table(["setting", "operators", "ms", *(f"vs {engine}" for engine in engines), "vs exact"], rows)
+    for runtime, other in subject.others.items():
+        yield f"\nOn {runtime}, {other['device']['isa']}, {other['threads']} thread(s), against {MEASURE}:\n"
+        chosen = {EXACT: EXACT, **settings}
+        yield from _table(["setting", "ratio"], [[name, _cell(other, setting, MEASURE)] for name, setting in chosen.items()])
+    for warning in result["noise"]["warnings"]:
+        yield f"\nWarning: {warning}."
+    yield "\n<details><summary>Operators</summary>\n"
+    rows = []
+    for op in result["operators"]:
+        output = "" if op["output"] is None else "x".join(map(str, op["output"]))
+        speed = ["", ""] if op["gflops"] is None else [f"{op['gflops']:.0f}", f"{op['peak_share']:.0%}"]
+        speedups = [op["settings"].get(setting, {}).get("speedup") for setting in settings.values()]
+        best = [f"{speedup:.2f}" if speedup else "" for speedup in speedups]
+        rows.append([op["name"], op["kind"], output, f"{op['mmac']:.3g}", f"{op['microseconds']:.1f}", *speed, *best])
+    yield from _table(["operator", "kind", "output", "MMAC", "us", "GFLOP/s", "of peak", *settings], rows)
+    yield "\n</details>"
+
+
+def _cell(result: Result, setting: str, against: str) -> str:
+    ratio = _ratio(result, setting, against)
+    if ratio is None:
+        return "-"
+    low, high = ratio["interval"]
+    return f"{ratio['ratio']:.2f} ({low:.2f}-{high:.2f}){'' if ratio['certain'] else ' ?'}"
+
+
+def _ratio(result: Result, setting: str, against: str) -> Mapping[str, Any] | None:
+    return next((r for r in result["ratios"] if (r["setting"], r["against"]) == (setting, against)), None)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
+
+
+# ------------------------------------------------------------------------------------------------------------------------- the plot
+
+WIDTH, LABEL, BAR, GAP = 760, 200, 16, 8
+
+
+def _plot(subject: Subject, settings: Mapping[str, str]) -> str:
+    """Bars: how many times as fast as the measure each setting and each other engine is, with its interval; a line at 1.
+
+    Without the measure, as fast as our exact network.
+    """
+    result = subject.result
+    assert result is not None
+    bars = list(_bars(result, settings))
+    most = max(high for _, _, _, high, _ in bars) * 1.05
+    scale = (WIDTH - LABEL - 70) / max(most, 1.2)
+    height = (BAR + GAP) * len(bars) + 44
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif" font-size="12">',
+        f"<title>{escape(subject.name)}: times as fast as {_measure(result)}</title>",
+        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
+    ]
+    for index, (name, ratio, low, high, colour) in enumerate(bars):
+        y = 8 + index * (BAR + GAP)
+        middle = y + BAR / 2
+        parts += [
+            f'<text x="{LABEL - 8}" y="{middle + 4}" text-anchor="end">{escape(name)}</text>',
+            f'<rect x="{LABEL}" y="{y}" width="{ratio * scale:.1f}" height="{BAR}" fill="{colour}"/>',
+            f'<path d="M{LABEL + low * scale:.1f} {middle}H{LABEL + high * scale:.1f}" stroke="#222" stroke-width="1.5"/>',
+            f'<text x="{LABEL + high * scale + 6:.1f}" y="{middle + 4}">{ratio:.2f}</text>',
+        ]
+    bottom = height - 30
+    one = LABEL + scale
+    parts += [
+        f'<path d="M{one:.1f} 0V{bottom}" stroke="#222" stroke-dasharray="3 3"/>',
+        f'<text x="{one:.1f}" y="{bottom + 18}" text-anchor="middle">1 = as fast as {_measure(result)}</text>',
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _measure(result: Result) -> str:
+    return MEASURE if MEASURE in result["versions"]["engines"] else f"mobiprox {EXACT}"
+
+
+def _bars(result: Result, settings: Mapping[str, str]) -> Iterator[tuple[str, float, float, float, str]]:
+    """Name, ratio, its interval, colour."""
+    measure = _measure(result)
+    for name, setting in {EXACT: EXACT, **settings}.items():
+        if ratio := _ratio(result, setting, measure):
+            yield name, ratio["ratio"], *ratio["interval"], "#2f6db3" if setting == EXACT else "#7fb2e5"
+    exact = _ratio(result, EXACT, measure)
+    for engine in result["versions"]["engines"]:
+        against = _ratio(result, EXACT, engine)
+        if exact is not None and against is not None and engine != measure:  # both are of our exact network: it cancels
+            value = exact["ratio"] / against["ratio"]
+            yield engine, value, value, value, "#b0b0b0"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
