@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .configuration import KnobSpace, Setting
-from .errors import DataError, DeviceError, LoweringError
+from .errors import DataError, DeviceError, ExperimentError, LoweringError
 from .experiment import DataChoice, Experiment
 from .interfaces import Backend, Heuristic, Meter, Samples, StrategyOffer, Technique
 from .ledger import digest
@@ -71,6 +74,7 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
         with experiment.at(f"techniques[{index}]"):
             techniques[choice.name] = registry.get("technique", choice.name)
     with experiment.at("search"):
+        _check_patterns(experiment, graph)
         space = knob_space(experiment, graph, techniques)
     meter = None
     if experiment.energy is not None:
@@ -146,6 +150,25 @@ def _check_network(graph: Graph) -> None:
             f"the network has {len(graph.inputs)} input(s) and {len(graph.outputs)} output(s); tuning needs one of each",
             mend="export the network with its class scores as the only output",
         )
+    shape = graph.outputs[0].shape
+    if len(shape) < 2 or shape[1] != prod(shape[1:]):
+        raise LoweringError(
+            f"the network's output '{graph.outputs[0].name}' is float32{list(shape[1:])} for one input; tuning needs one score per class",
+            mend="export the network with its class scores, [N, classes], as the only output",
+        )
+
+
+def _check_patterns(experiment: Experiment, graph: Graph) -> None:
+    """Every pattern of operator names means some operator."""
+    names = [op.name for op in graph.operators if op.kind != "view"]
+    for key, patterns in (("include", experiment.search.include), ("exclude", experiment.search.exclude)):
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                near = get_close_matches(pattern, names, 1)
+                raise ExperimentError(
+                    f"no operator's name fits '{pattern}' of '{key}'",
+                    mend=f"did you mean '{near[0]}'?" if near else f"its operators are: {', '.join(names)}",
+                )
 
 
 def _samples(experiment: Experiment, key: str, choice: DataChoice, graph: Graph, registry: Registry) -> Samples:

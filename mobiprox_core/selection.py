@@ -11,8 +11,8 @@ from .measurement import OperatingPoint, pareto_front
 
 T = TypeVar("T")
 
-LEAST_STEP = 1.025
-"""A level is at least this much faster than the one before; less is not worth a switch, nor certain to be true."""
+LEAST_STEP = 1.01
+"""A level is at least this much faster than the one before; less is not worth a switch."""
 
 LATENCY_SLACK = 1.05
 """Latencies that are predicted or measured in a hurry are taken to be wrong by at most this factor when two are compared."""
@@ -61,10 +61,15 @@ def choose(points: Iterable[OperatingPoint], exact: OperatingPoint, max_loss_pp:
     usable = [p for p in points if p.configuration.settings and p.qos_loss_pp <= max_loss_pp]
     chosen: list[OperatingPoint] = []
     for point in reversed(pareto_front(usable)):
-        if point.latency_ms * LEAST_STEP <= exact.latency_ms and (not chosen or chosen[-1].latency_ms * LEAST_STEP <= point.latency_ms):
+        if _clearly_faster(point, exact) and (not chosen or _clearly_faster(chosen[-1], point)):
             chosen.append(point)
     chosen = [exact, *reversed(chosen)]
     while len(chosen) > max(levels, 1):
         crowded = min(range(1, len(chosen) - 1), key=lambda i: chosen[i - 1].latency_ms / chosen[i + 1].latency_ms, default=1)
         del chosen[crowded]
     return tuple(chosen)
+
+
+def _clearly_faster(fast: OperatingPoint, slow: OperatingPoint) -> bool:
+    """By a step that is worth it, and by more than the intervals of both leave open."""
+    return fast.latency_ms * LEAST_STEP <= slow.latency_ms and fast.latency_ms + fast.latency_ci_ms < slow.latency_ms - slow.latency_ci_ms

@@ -110,3 +110,18 @@ def test_a_range_beyond_the_samples(folder: Path) -> None:
     assert done.returncode == 3
     assert "error: experiment.yaml:4: data.tune: " in done.stderr
     assert "empty" in done.stderr
+
+
+def test_a_pattern_that_no_operator_fits(folder: Path) -> None:
+    file = folder / "experiment.yaml"
+    file.write_text(file.read_text().replace("{heuristic: knapsack}", "{heuristic: knapsack, include: [conf]}"))
+    expect(check(folder), 3, "7: search", "no operator's name fits 'conf'", "did you mean 'conv'?")
+
+
+def test_an_output_that_is_a_map_instead_of_scores(folder: Path) -> None:
+    model = onnx.load_from_string(network())
+    del model.graph.node[1:]
+    model.graph.node[0].output[0] = "y"
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4, 6, 6]))
+    (folder / "net.onnx").write_bytes(model.SerializeToString())
+    expect(check(folder), 5, "2: model", "[4, 6, 6]", "one score per class", "class scores")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -41,14 +42,14 @@ def test_levels_are_few_within_the_loss_undominated_and_strictly_faster(
     assert len(chosen) <= levels
     assert all(p.qos_loss_pp <= budget for p in chosen)
     for before, after in pairwise(chosen):
-        assert before.latency_ms >= after.latency_ms * 1.025
+        assert before.latency_ms >= after.latency_ms * 1.01
     for before, after in pairwise(chosen[1:]):
         assert before.qos_loss_pp < after.qos_loss_pp
 
 
 @given(candidates=measured, levels=st.integers(2, 8), budget=st.floats(0.5, 6))
 def test_the_fastest_good_point_is_always_shipped(candidates: list[OperatingPoint], levels: int, budget: float) -> None:
-    good = [p.latency_ms for p in candidates if p.qos_loss_pp <= budget and p.latency_ms * 1.025 <= 100]
+    good = [p.latency_ms for p in candidates if p.qos_loss_pp <= budget and p.latency_ms * 1.01 <= 100]
     assert latencies(choose(candidates, EXACT, budget, levels))[-1] == min(good, default=100)
 
 
@@ -57,8 +58,13 @@ def test_levels_spread_over_the_speedups() -> None:
     assert latencies(choose(crowd, EXACT, 5, 5)) == [100, pytest.approx(63.6), 50, 40, 30]
 
 
-def test_points_closer_than_the_noise_give_one_level() -> None:
-    assert latencies(choose(points((0.5, 80), (0.6, 79.5), (0.7, 79)), EXACT, 5, 10)) == [100, 79]
+def test_points_closer_than_a_step_that_is_worth_it_give_one_level() -> None:
+    assert latencies(choose(points((0.5, 80), (0.6, 79.8), (0.7, 79.5)), EXACT, 5, 10)) == [100, 79.5]
+
+
+def test_points_whose_intervals_meet_give_one_level() -> None:
+    noisy = [replace(p, latency_ci_ms=2.0) for p in points((0.5, 80), (0.6, 77), (0.7, 75), (0.8, 99))]
+    assert latencies(choose(noisy, EXACT, 5, 10)) == [100, 80, 75]
 
 
 def test_choosing_again_changes_nothing() -> None:

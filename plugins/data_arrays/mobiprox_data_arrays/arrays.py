@@ -63,7 +63,7 @@ class Arrays:
         samples = Samples(inputs, labels, None if groups is None else groups.astype(np.str_), classes)
         rows = np.arange(len(inputs))[_range(split)]
         if not rows.size:
-            raise DataError(f"split '{split}' of {len(inputs)} samples is empty")
+            raise DataError(f"split '{split}' of {len(inputs)} samples is empty", mend="write it as 'first:last', like '0:500', or 'all'")
         return taken(samples, rows[limited_index(len(rows), options)])
 
     def _array(self, part: str, options: Options, folder: Path) -> npt.NDArray[Any] | None:
