@@ -16,6 +16,9 @@ from .errors import UsageError
 Json = Any
 
 LEDGER = "run.json"
+RESULTS = ("result.json", "report.html")
+"""What a run leaves when it is done; until then there is none."""
+
 JOURNAL = "journal.jsonl"
 
 
@@ -88,7 +91,8 @@ class Ledger:
             if resume:
                 self._stages = _read_ledger(folder / LEDGER)
             else:
-                (folder / JOURNAL).unlink(missing_ok=True)
+                for outdated in (JOURNAL, *RESULTS):
+                    (folder / outdated).unlink(missing_ok=True)
                 write_json(folder / LEDGER, {"schema": 1, "stages": {}})
         except OSError as error:
             raise UsageError(f"cannot write there: {error.strerror}", where=str(folder), mend="choose another folder with --out") from error
