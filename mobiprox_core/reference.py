@@ -136,6 +136,18 @@ def _planar(x: Floats) -> Floats:
     return x[:, :, None] if x.ndim == 3 else x
 
 
+def windows(graph: Graph, op: Operator, x: Floats) -> Floats:
+    """What the filters of a convolution see: a view [N, C, OH, OW, KH, KW] of its input, padded with zeros; 1-D as OH = KH = 1."""
+    height, width = op.constants["weight"].shape[2:]
+    return _windows(_planar(x), (height, width), op, _size(graph, op), 0.0)
+
+
+def _size(graph: Graph, op: Operator) -> tuple[int, int]:
+    """Rows and columns of the output."""
+    out = graph.shape(op.output)
+    return (out[2], out[3]) if len(out) == 4 else (1, out[2])
+
+
 def _windows(x: Floats, kernel: tuple[int, int], op: Operator, out: tuple[int, int], value: float) -> Floats:
     """What the filter sees at every output position: a view [..., OH, OW, KH, KW] of x[..., H, W], padded with a value.
 
@@ -156,8 +168,7 @@ def _conv(graph: Graph, op: Operator, x: Floats, weight: Floats, bias: Floats) -
     """float32[N, O, OH, OW], bias added. One image at a time: its patches are `columns`."""
     x = _planar(x)
     channels, (_, per_group, *kernel), group = len(weight), weight.shape, op["group"]
-    out = graph.shape(op.output)
-    size = (out[2], out[3]) if len(out) == 4 else (1, out[2])
+    size = _size(graph, op)
     rows = weight.reshape(group, channels // group, -1)
     y = np.empty((len(x), channels, *size), np.float32)
     for image, result in zip(x, y, strict=True):
@@ -169,8 +180,7 @@ def _conv(graph: Graph, op: Operator, x: Floats, weight: Floats, bias: Floats) -
 
 def _pool(graph: Graph, op: Operator, inputs: list[Floats]) -> Floats:
     x = _planar(inputs[0])
-    out = graph.shape(op.output)
-    size = (out[2], out[3]) if len(out) == 4 else (1, out[2])
+    size = _size(graph, op)
     axes = (-2, -1)
     if op["op"] == "max":
         return np.asarray(_windows(x, op["kernel"], op, size, -np.inf).max(axes))
