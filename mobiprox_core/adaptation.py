@@ -1,4 +1,4 @@
-"""Calibrated confidences, what strategies know of the levels, and the replay of a recorded trace.
+"""Calibrated confidences, and what strategies know of the levels. Replays of recorded traces are in `replays`.
 
 Everything works on outputs that were computed before: float32[N, K] class scores per level, so no device takes part.
 """
@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import BundleError, DataError, PluginError
-from .interfaces import ClassConfidence, LevelCalibration, Observation, Strategy
+from .errors import BundleError, DataError
+from .interfaces import Agreement, ClassConfidence, LevelCalibration
 
 if TYPE_CHECKING:
     from .interfaces import Floats
 
 Labels = npt.NDArray[np.integer[Any]]
+Groups = npt.NDArray[np.str_]
+
+THRESHOLDS = 64
+"""Quantiles of a level's confidences at which its agreement with level 0 is kept, besides that of threshold 0."""
 
 COLDEST, HOTTEST = 0.05, 20.0
 """Bounds of a fitted temperature; outside them confidences are all 1, or all alike."""
@@ -79,15 +82,22 @@ def expected_calibration_error(confidences: npt.NDArray[np.floating[Any]], corre
 
 
 def calibrate(
-    outputs_per_level: Sequence[Floats], labels: Labels | None, latencies_ms: Sequence[float], already_softmax: bool = False
+    outputs_per_level: Sequence[Floats],
+    labels: Labels | None,
+    latencies_ms: Sequence[float],
+    already_softmax: bool = False,
+    groups: Groups | None = None,
 ) -> tuple[LevelCalibration, ...]:
     """What strategies may know of each level, from its outputs[N, K] on tuning data, labels[N] and latency; level 0 is exact.
 
     Without labels a prediction counts as correct where it agrees with level 0, and no level states an accuracy.
-    Raises DataError for outputs or labels that do not fit together.
+    groups[N]: who or what each sample comes from. Raises DataError for outputs or labels that do not fit together.
     """
-    _check_outputs(outputs_per_level, labels, len(latencies_ms))
-    truth = outputs_per_level[0].argmax(axis=1) if labels is None else labels
+    check_outputs(outputs_per_level, labels, len(latencies_ms))
+    if groups is not None and groups.shape != outputs_per_level[0].shape[:1]:
+        raise DataError(f"groups of shape {list(groups.shape)} for {len(outputs_per_level[0])} samples", mend="give one group per sample")
+    exact = outputs_per_level[0].argmax(axis=1)
+    truth = exact if labels is None else labels
     levels = []
     for outputs, latency_ms in zip(outputs_per_level, latencies_ms, strict=True):
         predicted = outputs.argmax(axis=1)
@@ -102,9 +112,33 @@ def calibrate(
                 temperature=temperature,
                 overall=_class_confidence(confidences, correct),
                 classes=tuple(_class_confidence(confidences[chosen], correct[chosen]) for chosen in classes),
+                agreement=agreement(confidences, predicted != exact, groups),
             )
         )
     return tuple(levels)
+
+
+def agreement(confidences: npt.NDArray[np.float64], differs: npt.NDArray[np.bool_], groups: Groups | None = None) -> Agreement:
+    """From confidences[N], whether each prediction differs from level 0's, and groups[N].
+
+    Thresholds are confidences that were seen, evenly spaced in rank. A bound that holds for the grid holds for the threshold chosen
+    from it, because what differs never rises with the threshold.
+    """
+    thresholds = np.unique(np.quantile(confidences, np.linspace(0, 1, THRESHOLDS), method="inverted_cdf"))
+    thresholds = np.concatenate([[0.0], thresholds[thresholds > 0]])
+    accepted = confidences >= thresholds[:, None]
+    wrong = accepted & differs
+    names, group_of = (np.zeros(0), np.zeros(len(differs), int)) if groups is None else np.unique(groups, return_inverse=True)
+    size = np.bincount(group_of)
+    by_group = [float((np.bincount(group_of, weights=row) / size).mean()) for row in wrong]
+    return Agreement(
+        thresholds=tuple(thresholds.tolist()),
+        accepted=tuple(accepted.mean(axis=1).tolist()),
+        differing=tuple(wrong.mean(axis=1).tolist()),
+        samples=len(differs),
+        groups=len(names),
+        group_differing=tuple(by_group),
+    )
 
 
 def _class_confidence(confidences: npt.NDArray[np.float64], correct: npt.NDArray[np.bool_]) -> ClassConfidence:
@@ -117,7 +151,7 @@ def _logits(outputs: Floats, already_softmax: bool) -> npt.NDArray[np.float64]:
     return np.log(np.maximum(scores, np.finfo(np.float32).tiny)) if already_softmax else scores
 
 
-def _check_outputs(outputs_per_level: Sequence[Floats], labels: Labels | None, levels: int) -> None:
+def check_outputs(outputs_per_level: Sequence[Floats], labels: Labels | None, levels: int) -> None:
     if not len(outputs_per_level) or len(outputs_per_level) != levels:
         raise DataError(f"outputs of {len(outputs_per_level)} level(s) for {levels} level(s)")
     shape = outputs_per_level[0].shape
@@ -149,6 +183,7 @@ def calibration_to_json(levels: Sequence[LevelCalibration]) -> list[dict[str, An
             "temperature": level.temperature,
             "overall": _confidence_to_json(level.overall),
             "classes": [_confidence_to_json(c) for c in level.classes],
+            "agreement": None if level.agreement is None else _agreement_to_json(level.agreement),
         }
         for level in levels
     ]
@@ -161,7 +196,7 @@ def calibration_from_json(value: Any, where: str = "calibration") -> tuple[Level
     levels = []
     for index, level in enumerate(value):
         here = f"{where}[{index}]"
-        _check_keys(level, ("relative_cost", "accuracy", "temperature", "overall", "classes"), here)
+        _check_keys(level, ("relative_cost", "accuracy", "temperature", "overall", "classes", "agreement"), here)
         if not isinstance(level["classes"], list) or not level["classes"]:
             raise _damaged(f"{here}.classes", "not a list of classes")
         accuracy = level["accuracy"]
@@ -172,6 +207,7 @@ def calibration_from_json(value: Any, where: str = "calibration") -> tuple[Level
                 temperature=_number(level["temperature"], f"{here}.temperature", above=0),
                 overall=_confidence_from_json(level["overall"], f"{here}.overall"),
                 classes=tuple(_confidence_from_json(c, f"{here}.classes[{i}]") for i, c in enumerate(level["classes"])),
+                agreement=None if level["agreement"] is None else _agreement_from_json(level["agreement"], f"{here}.agreement"),
             )
         )
     if len({len(level.classes) for level in levels}) > 1:
@@ -193,14 +229,40 @@ def _confidence_from_json(value: Any, where: str) -> ClassConfidence:
     counts: list[int] = []
     means: list[float | None] = []
     for side in ("correct", "wrong"):
-        count, mean = value[f"{side}_count"], value[f"{side}_mean"]
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise _damaged(f"{where}.{side}_count", "not a count")
+        count, mean = _count(value[f"{side}_count"], f"{where}.{side}_count"), value[f"{side}_mean"]
         if (count == 0) != (mean is None):
             raise _damaged(f"{where}.{side}_mean", "a mean is there exactly where the count is not 0")
         counts.append(count)
         means.append(None if mean is None else _number(mean, f"{where}.{side}_mean", most=1))
     return ClassConfidence(counts[0], counts[1], means[0], means[1])
+
+
+_CURVES = ("thresholds", "accepted", "differing", "group_differing")
+
+
+def _agreement_to_json(agreement: Agreement) -> dict[str, Any]:
+    curves = {key: list(getattr(agreement, key)) for key in _CURVES}
+    return {"samples": agreement.samples, "groups": agreement.groups, **curves}
+
+
+def _agreement_from_json(value: Any, where: str) -> Agreement:
+    _check_keys(value, ("samples", "groups", *_CURVES), where)
+    counts = {key: _count(value[key], f"{where}.{key}") for key in ("samples", "groups")}
+    curves = {}
+    for key in _CURVES:
+        if not isinstance(value[key], list) or not value[key] or len(value[key]) != len(value["thresholds"]):
+            raise _damaged(f"{where}.{key}", "not a list with one number per threshold")
+        curves[key] = tuple(_number(item, f"{where}.{key}[{i}]", most=1) for i, item in enumerate(value[key]))
+        ordered = sorted(set(curves[key])) if key == "thresholds" else sorted(curves[key], reverse=True)
+        if list(curves[key]) != ordered:
+            raise _damaged(f"{where}.{key}", "out of order")
+    return Agreement(**counts, **curves)  # type: ignore[arg-type]
+
+
+def _count(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise _damaged(where, "not a count")
+    return value
 
 
 def _check_keys(value: Any, keys: Sequence[str], where: str) -> None:
@@ -221,152 +283,3 @@ def _number(value: Any, where: str, above: float | None = None, most: float = ma
 
 def _damaged(where: str, what: str) -> BundleError:
     return BundleError(what, where=where, mend="the file is damaged or was edited; make the bundle again with 'mobiprox run'")
-
-
-# ------------------------------------------------------------------------------------------------------------------------- replay
-
-
-@dataclass(frozen=True, slots=True)
-class StaticLevel:
-    """One level kept over the whole trace. accuracy: against the labels, None without; agreement: with level 0's predictions."""
-
-    level: int
-    accuracy: float | None
-    agreement: float
-    relative_cost: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Replay:
-    """A strategy's walk over a trace of N samples, and what keeping one level would have given.
-
-    level, label, confidence: [N], which level ran and what it predicted, confidence calibrated. exact_label: [N], level 0's predictions.
-    correct, exact_correct: bool[N], this walk's and level 0's predictions against the labels, or against exact_label where there are
-    none. notes: what the trace says of each sample.
-    accuracy: share of correct predictions, None without labels; agreement: share equal to level 0's.
-    relative_cost: mean of the levels' relative costs over the trace; switches: how often the level changed.
-    best_static: the most accurate single level that costs no more than the walk did.
-    """
-
-    level: npt.NDArray[np.int64]
-    label: npt.NDArray[np.int64]
-    confidence: npt.NDArray[np.float64]
-    exact_label: npt.NDArray[np.int64]
-    correct: npt.NDArray[np.bool_]
-    exact_correct: npt.NDArray[np.bool_]
-    accuracy: float | None
-    agreement: float
-    relative_cost: float
-    static: tuple[StaticLevel, ...]
-    best_static: StaticLevel
-    notes: tuple[str, ...] = ()
-
-    @property
-    def steps(self) -> int:
-        return len(self.level)
-
-    @property
-    def mean_level(self) -> float:
-        return float(self.level.mean())
-
-    @property
-    def switches(self) -> int:
-        return int(np.count_nonzero(np.diff(self.level)))
-
-    def to_json(self) -> dict[str, Any]:
-        """Numbers first, then the whole walk under ``timeline``."""
-        return {
-            "accuracy": self.accuracy,
-            "agreement": self.agreement,
-            "relative_cost": self.relative_cost,
-            "mean_level": self.mean_level,
-            "steps": self.steps,
-            "switches": self.switches,
-            "static": [_static_to_json(s) for s in self.static],
-            "best_static": _static_to_json(self.best_static),
-            "timeline": {
-                "level": self.level.tolist(),
-                "label": self.label.tolist(),
-                "confidence": [round(c, 4) for c in self.confidence.tolist()],
-                "exact_label": self.exact_label.tolist(),
-                "correct": self.correct.tolist(),
-                "exact_correct": self.exact_correct.tolist(),
-                "notes": list(self.notes),
-            },
-        }
-
-
-def replay(
-    strategy: Strategy,
-    outputs_per_level: Sequence[Floats],
-    levels: Sequence[LevelCalibration],
-    labels: Labels | None = None,
-    *,
-    already_softmax: bool = False,
-    notes: Sequence[str] = (),
-) -> Replay:
-    """Walk a trace whose outputs[N, K] are known for every level. The first sample runs at level 0; each later level was chosen
-    from the samples before it.
-
-    Raises DataError for a trace that does not fit, PluginError for a strategy that leaves the levels.
-    """
-    _check_outputs(outputs_per_level, labels, len(levels))
-    samples = np.arange(len(outputs_per_level[0]))
-    all_labels = np.stack([outputs.argmax(axis=1) for outputs in outputs_per_level])
-    all_confidences = np.stack(
-        [
-            probabilities(outputs, already_softmax, level.temperature)[samples, predicted]
-            for outputs, level, predicted in zip(outputs_per_level, levels, all_labels, strict=True)
-        ]
-    )
-    walked = _walk(strategy, all_labels.tolist(), all_confidences.tolist())
-    costs = np.array([level.relative_cost for level in levels])
-    exact_label = all_labels[0]
-    truth = exact_label if labels is None else labels
-    label = all_labels[walked, samples]
-    relative_cost = float(costs[walked].mean())
-    static = tuple(
-        StaticLevel(
-            index,
-            None if labels is None else float((predicted == labels).mean()),
-            float((predicted == exact_label).mean()),
-            float(costs[index]),
-        )
-        for index, predicted in enumerate(all_labels)
-    )
-    # The tolerance admits the walk that never left one level, whose mean cost is rounded.
-    affordable = [s for s in static if s.relative_cost <= relative_cost * (1 + 1e-9)]
-    return Replay(
-        level=walked,
-        label=label,
-        confidence=all_confidences[walked, samples],
-        exact_label=exact_label,
-        correct=label == truth,
-        exact_correct=exact_label == truth,
-        accuracy=None if labels is None else float((label == labels).mean()),
-        agreement=float((label == exact_label).mean()),
-        relative_cost=relative_cost,
-        static=static,
-        best_static=max(affordable, key=lambda s: (s.agreement if s.accuracy is None else s.accuracy, -s.relative_cost)),
-        notes=tuple(map(str, notes)),
-    )
-
-
-def _walk(strategy: Strategy, labels: list[list[int]], confidences: list[list[float]]) -> npt.NDArray[np.int64]:
-    """The level of every sample; labels and confidences are [levels][N], as Python numbers because the loop is one of Python."""
-    count, state, level, walked = len(labels), strategy.start(), 0, []
-    for sample in range(len(labels[0])):
-        walked.append(level)
-        state, level = strategy.step(state, Observation(labels[level][sample], confidences[level][sample], level))
-        if not 0 <= level < count:
-            raise PluginError(f"{type(strategy).__name__} chose level {level} after sample {sample}; there are levels 0 to {count - 1}")
-    return np.array(walked, dtype=np.int64)
-
-
-def _static_to_json(static: StaticLevel) -> dict[str, Any]:
-    return {
-        "level": static.level,
-        "accuracy": static.accuracy,
-        "agreement": static.agreement,
-        "relative_cost": static.relative_cost,
-    }

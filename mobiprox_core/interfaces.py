@@ -354,19 +354,44 @@ class ClassConfidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far a level may be trusted to predict what level 0 predicts, by its own confidence; it needs no labels.
+
+    thresholds: float[T], ascending from 0. accepted: float[T], share of calibration samples at least that sure. differing: float[T],
+    share of samples that are accepted *and* predicted otherwise than by level 0; it never rises with the threshold. samples: how many.
+    groups: users, speakers, ...; 0 where unknown. group_differing: float[T], `differing` within each group, averaged over groups.
+    """
+
+    thresholds: tuple[float, ...]
+    accepted: tuple[float, ...]
+    differing: tuple[float, ...]
+    samples: int
+    groups: int
+    group_differing: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LevelCalibration:
-    """What a strategy may know of a level. relative_cost: latency over level 0's. classes: by predicted class; overall: of all."""
+    """What a strategy may know of a level. relative_cost: latency over level 0's. classes: by predicted class; overall: of all.
+
+    agreement: with level 0; None where nobody compared.
+    """
 
     relative_cost: float
     accuracy: float | None
     temperature: float
     overall: ClassConfidence
     classes: tuple[ClassConfidence, ...]
+    agreement: Agreement | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is known after one inference. `level` is the level that ran; sensors that are missing are None."""
+    """What is known after one inference. `level` is the level that ran; sensors that are missing are None.
+
+    battery: 0..1, what is left. deadline_ms: time until the answer is due. hour: 0 <= hour < 24, local time. purpose: what the
+    application is doing, in its own words. rerun: the strategy asked for it (`Rerun`): the same input as before, at a dearer level.
+    """
 
     label: int
     confidence: float
@@ -375,6 +400,19 @@ class Observation:
     charging: bool | None = None
     temperature_c: float | None = None
     deadline_ms: float | None = None
+    hour: float | None = None
+    purpose: str | None = None
+    rerun: bool = False
+
+
+class Rerun(int):
+    """A level that the *same* input shall run at, at once: ``return state, Rerun(0)``.
+
+    It must be dearer (less) than the one that ran. The new prediction takes the place of the old one, both runs are paid for, and
+    the next observation has `rerun` set. Whoever runs the strategy may decline; then the next observation is of the next input.
+    """
+
+    __slots__ = ()
 
 
 class Strategy(Protocol):
@@ -384,14 +422,17 @@ class Strategy(Protocol):
         """The first state: hashable, made of numbers and tuples, so that it can be written as JSON."""
 
     def step(self, state: Any, observation: Observation) -> tuple[Any, int]:
-        """The next state, and the level of the next inference: 0 <= level < number of levels."""
+        """The next state, and the level of the next inference: 0 <= level < number of levels; `Rerun` to repeat this one."""
 
 
 class StrategyOffer(Offer, Protocol):
-    """Makes strategies for a set of levels."""
+    """Makes strategies for a set of levels.
+
+    It may have a method ``check(options)``: raises UsageError for options that no schema can refuse, before anything runs.
+    """
 
     def create(self, options: Options, levels: Sequence[LevelCalibration]) -> Strategy:
-        """A strategy over these levels, ordered by cost, level 0 exact."""
+        """A strategy over these levels, ordered by cost, level 0 exact. Raises UsageError where these levels do not allow it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ class Measurer:
     def calibrated(self, levels: Sequence[OperatingPoint], tune: Samples, already_softmax: bool) -> tuple[LevelCalibration, ...]:
         """What strategies may know of the levels, from tuning data."""
         outputs = self.lab.outputs([level.configuration for level in levels], tune.inputs)
-        return calibrate(outputs, tune.labels, [level.latency_ms for level in levels], already_softmax)
+        return calibrate(outputs, tune.labels, [level.latency_ms for level in levels], already_softmax, tune.groups)
 
     def timed(self, what: str, configurations: Sequence[Configuration], seconds: float) -> list[tuple[float, float]]:
         """Median and half-width of whole inferences, milliseconds, interleaved; `seconds` for each."""

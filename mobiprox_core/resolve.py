@@ -76,6 +76,12 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
     with experiment.at("search"):
         _check_patterns(experiment, graph)
         space = knob_space(experiment, graph, techniques)
+    strategy = None
+    if experiment.strategy is not None:
+        with experiment.at("strategy"):
+            strategy = registry.get("strategy", experiment.strategy.name)
+            if (check := getattr(strategy, "check", None)) is not None:
+                check(experiment.strategy.options)
     meter = None
     if experiment.energy is not None:
         with experiment.at("energy"):
@@ -93,7 +99,7 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
         couplings=tuple(coupled for technique in techniques.values() for coupled in technique.couplings(graph)),
         heuristic=registry.get("heuristic", experiment.search.heuristic),
         backend=registry.get("backend", experiment.backend.name),
-        strategy=None if experiment.strategy is None else registry.get("strategy", experiment.strategy.name),
+        strategy=strategy,
         meter=meter,
         already_softmax=ends_in_softmax(graph),
         macs=MappingProxyType({op.name: graph.macs(op) for op in graph.operators}),

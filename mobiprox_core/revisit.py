@@ -60,8 +60,8 @@ def replay_bundle(folder: Path, registry: Registry, trace: DataChoice, strategy:
     """A strategy over a trace whose outputs are computed on the bundle's device; paths of the trace are relative to here."""
     import numpy as np
 
-    from .adaptation import replay
     from .lab import through
+    from .replays import replay
 
     content = bundles.read(folder)
     choice = strategy or content.strategy

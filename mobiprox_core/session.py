@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from time import perf_counter
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from . import plugins
 from .configuration import EXACT, Configuration, KnobSetting, OpId, Setting
 from .errors import DataError, UsageError
-from .interfaces import Device, Observation, Runner, Strategy, Technique
+from .interfaces import Device, Observation, Rerun, Runner, Strategy, Technique
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,9 +33,16 @@ if TYPE_CHECKING:
     from .plugins import Registry
 
 
+SURROUNDINGS = frozenset(field.name for field in fields(Observation)) - {"label", "confidence", "level", "rerun"}
+"""What a strategy may know besides the predictions."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """One inference. label: index of the class; confidence: 0..1, calibrated; level: the one that ran; outputs: float32[K]."""
+    """One inference. label: index of the class; confidence: 0..1, calibrated; level: the one that ran; outputs: float32[K].
+
+    latency_ms: of all runs, where the strategy asked for more than one; the rest tells of the last.
+    """
 
     label: int
     confidence: float
@@ -47,7 +54,7 @@ class Prediction:
 class Session:
     """A bundle on a device. After every inference its strategy chooses the level of the next one.
 
-    strategy: None where levels are set by hand. A context manager.
+    strategy: None where levels are set by hand. inferences: how many inputs there were. A context manager.
     """
 
     def __init__(self, bundle: Bundle, device: Device, strategy: Strategy | None) -> None:
@@ -56,6 +63,7 @@ class Session:
         self._runner = device.load(bundle.plan)
         self._shape = bundle.plan.inputs[0].shape
         self._level = 0
+        self.inferences = 0
         self.strategy = strategy
 
     @classmethod
@@ -106,11 +114,15 @@ class Session:
         self._strategy = strategy
         self._state = None if strategy is None else strategy.start()
 
-    def infer(self, x: npt.ArrayLike) -> Prediction:
-        """Run one input, float32 of the network's shape with or without the batch axis. Raises DataError for another shape."""
+    def infer(self, x: npt.ArrayLike, **surroundings: Any) -> Prediction:
+        """Run one input, float32 of the network's shape with or without the batch axis; again at a dearer level if the strategy asks.
+
+        surroundings: what else the strategy may know, by the names of `Observation`: battery, charging, temperature_c, deadline_ms,
+        hour, purpose. Raises DataError for another shape, UsageError for surroundings that do not exist.
+        """
         import numpy as np
 
-        from .adaptation import probabilities
+        from .replays import checked_level
 
         values = np.asarray(x, dtype=np.float32)
         if values.shape not in (self._shape, self._shape[1:]) or self._shape[0] != 1:
@@ -118,17 +130,36 @@ class Session:
                 f"the input has shape {list(values.shape)}; the network takes {list(self._shape[1:])}, one at a time",
                 mend="prepare the input as for training",
             )
-        level = self._level
+        if unknown := sorted(set(surroundings) - SURROUNDINGS):
+            raise UsageError(f"'{unknown[0]}' is nothing that a strategy knows of", mend=f"there are: {', '.join(sorted(SURROUNDINGS))}")
+        values = values.reshape(self._shape)
+        prediction = self._run(values)
+        self.inferences += 1
+        if self._strategy is None:
+            return prediction
+        observation = Observation(prediction.label, prediction.confidence, prediction.level, **surroundings)
+        self._state, chosen = self._strategy.step(self._state, observation)
+        while isinstance(chosen, Rerun):
+            self.level = checked_level(self._strategy, chosen, self.levels, self.inferences - 1, prediction.level)
+            again = self._run(values)
+            prediction = replace(again, latency_ms=prediction.latency_ms + again.latency_ms)
+            observation = Observation(prediction.label, prediction.confidence, prediction.level, **surroundings, rerun=True)
+            self._state, chosen = self._strategy.step(self._state, observation)
+        self.level = checked_level(self._strategy, chosen, self.levels, self.inferences - 1)
+        return prediction
+
+    def _run(self, values: Floats) -> Prediction:
+        """One inference at the present level."""
+        from .adaptation import probabilities
+
         begin = perf_counter()
-        output = self._runner.run(values.reshape(self._shape))
+        output = self._runner.run(values)
         latency_ms = 1e3 * (perf_counter() - begin)
         outputs = (output[0] if isinstance(output, tuple) else output).reshape(-1)
-        chances = probabilities(outputs[None], self.bundle.already_softmax, self.bundle.calibration[level].temperature)[0]
+        temperature = self.bundle.calibration[self._level].temperature
         label = int(outputs.argmax())
-        prediction = Prediction(label, float(chances[label]), level, latency_ms, outputs)
-        if self._strategy is not None:
-            self._state, self.level = self._strategy.step(self._state, Observation(label, prediction.confidence, level))
-        return prediction
+        confidence = probabilities(outputs[None], self.bundle.already_softmax, temperature)[0, label]
+        return Prediction(label, float(confidence), self._level, latency_ms, outputs)
 
     def close(self) -> None:
         """Give the device's memory back."""

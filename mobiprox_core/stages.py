@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, bundle, measure, profile
-from .adaptation import calibration_from_json, calibration_to_json, replay
+from .adaptation import calibration_from_json, calibration_to_json
 from .configuration import Configuration
 from .interfaces import Candidate, LevelCalibration, Profile, ProgressSink
 from .lab import Lab
 from .ledger import Journal, Json, Ledger, digest_file, write_json
 from .measure import Front, Measurer
+from .replays import replay
 from .resolve import Resolved, digest_of_samples
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from mobiprox_core.adaptation import (
     expected_calibration_error,
     fit_temperature,
     probabilities,
-    replay,
 )
 from mobiprox_core.errors import BundleError, DataError, PluginError
-from mobiprox_core.interfaces import ClassConfidence, LevelCalibration, Observation
+from mobiprox_core.interfaces import ClassConfidence, LevelCalibration, Observation, Rerun
+from mobiprox_core.replays import Trace, replay
 
 NOTHING = ClassConfidence(0, 0, None, None)
 
@@ -204,6 +204,11 @@ def test_calibration_survives_json() -> None:
         ((0, "overall", "wrong_mean"), None, "calibration[0].overall.wrong_mean"),
         ((0, "overall", "wrong_mean"), 2, "calibration[0].overall.wrong_mean"),
         ((0, "classes", 1, "correct_count"), 1.0, "calibration[0].classes[1].correct_count"),
+        ((1, "agreement", "samples"), -1, "calibration[1].agreement.samples"),
+        ((1, "agreement", "accepted"), [0.5], "calibration[1].agreement.accepted"),
+        ((1, "agreement", "thresholds", 3), 0.0, "calibration[1].agreement.thresholds"),
+        ((1, "agreement", "differing", 3), 2, "calibration[1].agreement.differing[3]"),
+        ((1, "agreement"), {}, "calibration[1].agreement"),
     ],
 )
 def test_damaged_calibration_is_refused_and_the_spot_named(path: tuple[Any, ...], value: Any, where: str) -> None:
@@ -325,3 +330,70 @@ def test_a_walk_that_keeps_a_level_is_as_good_as_that_level() -> None:
 def test_a_strategy_that_leaves_the_levels_is_named(level: int) -> None:
     with pytest.raises(PluginError, match=r"Script chose level .* after sample 1; there are levels 0 to 1"):
         replay(Script((0, level, 0)), [one_hot(0, 1, 2)] * 2, flat(1.0, 0.5))
+
+
+# ------------------------------------------------------------------------------------------------------------------- once more, dearer
+
+
+@dataclass(frozen=True)
+class AlwaysTwice:
+    """Every sample at level 2 first, then again at `again`."""
+
+    again: int
+
+    def start(self) -> int:
+        return 0
+
+    def step(self, state: int, observation: Observation) -> tuple[int, int]:
+        return state, 2 if observation.rerun or observation.level != 2 else Rerun(self.again)
+
+
+def test_a_rerun_answers_for_the_sample_and_both_runs_are_paid_for() -> None:
+    exact, cheap = one_hot(0, 1, 2), one_hot(0, 0, 0)
+    done = replay(AlwaysTwice(1), [cheap, exact, cheap], flat(1.0, 0.5, 0.125), np.array([0, 1, 2]))
+    assert done.level.tolist() == [0, 1, 1]
+    assert done.label.tolist() == [0, 1, 2]
+    assert done.cost.tolist() == [1.0, 0.625, 0.625]
+    assert (done.relative_cost, done.reruns) == (0.75, 2)
+
+
+@pytest.mark.parametrize("again", [2, 3])
+def test_a_rerun_that_is_no_dearer_is_refused(again: int) -> None:
+    with pytest.raises(PluginError, match=r"AlwaysTwice wants sample 1 again at level . after level 2"):
+        replay(AlwaysTwice(again), [one_hot(0, 1, 2)] * 4, flat(1.0, 0.5, 0.4, 0.3))
+
+
+def test_a_trace_tells_costs_and_surroundings() -> None:
+    seen: list[Observation] = []
+    around = [{"battery": 0.5}, {"hour": 23.0}, {}]
+    trace = Trace.of([one_hot(0, 1, 2)] * 2, flat(1.0, 0.5), costs=[20.0, 5.0], surroundings=around)
+    assert trace.replay(Diary(1, seen)).relative_cost == pytest.approx((1 + 0.25 + 0.25) / 3)
+    assert [(o.battery, o.hour) for o in seen] == [(0.5, None), (None, 23.0), (None, None)]
+
+
+@pytest.mark.parametrize("wrong", [{"costs": [1.0]}, {"costs": [1.0, 0.0]}, {"groups": np.array(["a"])}, {"surroundings": [{}]}])
+def test_what_does_not_fit_a_trace_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(DataError):
+        Trace.of([one_hot(0, 1, 2)] * 2, flat(1.0, 0.5), **wrong)
+
+
+@given(st.integers(0, 1000), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_agreement_counts_what_is_sure_enough_and_differs(seed: int, grouped: bool) -> None:
+    rng = np.random.default_rng(seed)
+    exact, cheap = (rng.normal(size=(30, 3)).astype(np.float32) for _ in range(2))
+    who = rng.choice(["a", "b", "c"], 30) if grouped else None
+    level = calibrate([exact, cheap], None, [2.0, 1.0], groups=who)[1]
+    found = level.agreement
+    assert found is not None
+    sure = probabilities(cheap, temperature=level.temperature).max(axis=1)
+    differs = exact.argmax(axis=1) != cheap.argmax(axis=1)
+    assert (found.thresholds[0], found.samples, found.groups) == (0.0, 30, 0 if who is None else len(set(who)))
+    for threshold, accepted, differing, by_group in zip(
+        found.thresholds, found.accepted, found.differing, found.group_differing, strict=True
+    ):
+        wrong = (sure >= threshold) & differs
+        assert accepted == pytest.approx((sure >= threshold).mean())
+        assert differing == pytest.approx(wrong.mean())
+        shares = [wrong.mean()] if who is None else [wrong[who == name].mean() for name in sorted(set(who))]
+        assert by_group == pytest.approx(np.mean(shares))

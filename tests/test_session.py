@@ -18,7 +18,7 @@ from mobiprox_core import plugins
 from mobiprox_core.configuration import EXACT_CONFIGURATION, Configuration, Setting
 from mobiprox_core.errors import BundleError, DataError, DeviceError, UsageError
 from mobiprox_core.experiment import Choice
-from mobiprox_core.interfaces import ClassConfidence, LevelCalibration, Observation
+from mobiprox_core.interfaces import ClassConfidence, LevelCalibration, Observation, Rerun
 from mobiprox_core.lowering import lower
 from mobiprox_core.measurement import OperatingPoint
 from mobiprox_core.network import Network
@@ -127,6 +127,31 @@ def test_any_strategy_will_do(session: Session, inputs: np.ndarray[Any, Any]) ->
 
     session.strategy = Cycle()
     assert [session.infer(inputs[0]).level for _ in range(5)] == [0, 1, 2, 0, 1]
+
+
+def test_a_strategy_may_have_the_same_input_run_again(session: Session, inputs: np.ndarray[Any, Any]) -> None:
+    seen: list[tuple[int, bool, float | None]] = []
+
+    class Doubt:
+        def start(self) -> int:
+            return 0
+
+        def step(self, state: int, observation: Observation) -> tuple[int, int]:
+            seen.append((observation.level, observation.rerun, observation.battery))
+            return state, 2 if observation.rerun or observation.level == 0 else Rerun(0)
+
+    session.strategy = Doubt()
+    predictions = [session.infer(inputs[0], battery=0.5) for _ in range(3)]
+    assert seen == [(0, False, 0.5), *[(2, False, 0.5), (0, True, 0.5)] * 2]
+    assert [p.level for p in predictions] == [0, 0, 0]
+    for p in predictions[1:]:
+        np.testing.assert_array_equal(p.outputs, predictions[0].outputs)
+    assert session.inferences == 3
+
+
+def test_surroundings_that_no_strategy_knows_are_refused(session: Session, inputs: np.ndarray[Any, Any]) -> None:
+    with pytest.raises(UsageError, match="'label'"):
+        session.infer(inputs[0], label=3)
 
 
 def test_a_level_that_does_not_exist_is_refused(session: Session) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mobiprox_core.interfaces import ClassConfidence, LevelCalibration, Observation, Options, Strategy, StrategyOffer
+from mobiprox_core.adaptation import agreement
+from mobiprox_core.interfaces import ClassConfidence, LevelCalibration, Observation, Options, Rerun, Strategy, StrategyOffer
 
 from .offer import check_description, check_loads_lightly
 
@@ -51,6 +53,17 @@ class StrategyContract:
         for confidence in (0.0, 0.5, 1.0):
             assert all(0 <= level < len(levels) for _, _, _, level in walk(strategy, [Observation(1, confidence, 0)] * 100))
 
+    def test_what_it_wants_again_is_at_a_dearer_level(self, strategy: Strategy) -> None:
+        for seed in range(5):
+            for _, observation, _, level in walk(strategy, trace(200, seed)):
+                assert not isinstance(level, Rerun) or level < observation.level, "a rerun that is no dearer may never end"
+
+    def test_it_stands_that_a_rerun_is_declined(self, strategy: Strategy, levels: Sequence[LevelCalibration]) -> None:
+        state, level = strategy.start(), 0
+        for observation in trace(200, 2):
+            state, level = strategy.step(state, replace(observation, level=int(level)))
+            assert 0 <= level < len(levels)
+
     def test_it_is_pure(self, offer: StrategyOffer, options: Options, levels: Sequence[LevelCalibration]) -> None:
         strategy, twin = offer.create(options, levels), offer.create(options, levels)
         assert strategy.start() == strategy.start() == twin.start()
@@ -71,8 +84,8 @@ class StrategyContract:
         state = strategy.start()
         for observation in (
             Observation(0, 0.9, 0),
-            Observation(0, 0.9, 0, battery=0.0, charging=False, temperature_c=95.0, deadline_ms=0.0),
-            Observation(0, 0.9, 0, battery=1.0, charging=True, temperature_c=-10.0, deadline_ms=1e6),
+            Observation(0, 0.9, 0, battery=0.0, charging=False, temperature_c=95.0, deadline_ms=0.0, hour=0.0, purpose=""),
+            Observation(0, 0.9, 0, battery=1.0, charging=True, temperature_c=-10.0, deadline_ms=1e6, hour=23.99, purpose="anything"),
         ):
             state, level = strategy.step(state, observation)
             assert 0 <= level < len(levels)
@@ -95,7 +108,10 @@ def calibrations(count: int, seed: int = 0) -> tuple[LevelCalibration, ...]:
                 )
             )
         overall = ClassConfidence(sum(c.correct_count for c in classes), sum(c.wrong_count for c in classes), 0.9, 0.6)
-        levels.append(LevelCalibration(0.9**level, 0.95 - 0.01 * level, float(rng.uniform(0.7, 2)), overall, tuple(classes)))
+        sure = rng.uniform(0.25, 1, 4000)
+        differs = rng.random(4000) < 0.02 * level * (1 - sure)
+        own = agreement(sure, differs, (np.arange(4000) // 4).astype(np.str_))
+        levels.append(LevelCalibration(0.9**level, 0.95 - 0.01 * level, float(rng.uniform(0.7, 2)), overall, tuple(classes), own))
     return tuple(levels)
 
 
@@ -110,10 +126,14 @@ def walk(strategy: Strategy, observations: Sequence[Observation]) -> Iterator[tu
     """(state, observation, next state, next level) along a trace; each observation says which level ran."""
     state, level = strategy.start(), 0
     for o in observations:
-        observation = Observation(o.label, o.confidence, level, o.battery, o.charging, o.temperature_c, o.deadline_ms)
-        after, chosen = strategy.step(state, observation)
-        yield state, observation, after, chosen
-        state, level = after, chosen
+        observation = replace(o, level=int(level))
+        while True:
+            after, level = strategy.step(state, observation)
+            yield state, observation, after, level
+            state = after
+            if not isinstance(level, Rerun) or level >= observation.level:
+                break
+            observation = replace(observation, level=int(level), rerun=True)
 
 
 def tuples(value: Any) -> Any:

@@ -1,0 +1,242 @@
+"""Replays: a strategy walks a recorded trace whose outputs are known at every level, at any costs, as often as wanted.
+
+::
+
+    trace = Trace.of(outputs_per_level, levels, labels)      # outputs float32[N, K] per level, computed once
+    walked = trace.replay(strategy)                          # accuracy, agreement, relative cost, every step
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .adaptation import Groups, Labels, check_outputs, probabilities
+from .errors import DataError, PluginError
+from .interfaces import LevelCalibration, Observation, Rerun, Strategy
+
+if TYPE_CHECKING:
+    from .interfaces import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class StaticLevel:
+    """One level kept over the whole trace. accuracy: against the labels, None without; agreement: with level 0's predictions."""
+
+    level: int
+    accuracy: float | None
+    agreement: float
+    relative_cost: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "level": self.level,
+            "accuracy": self.accuracy,
+            "agreement": self.agreement,
+            "relative_cost": self.relative_cost,
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replay:
+    """A strategy's walk over a trace of N samples, and what keeping one level would have given.
+
+    level, label, confidence: [N], which level's prediction stands and what it is, confidence calibrated. cost: float64[N], of all
+    runs of a sample, relative to one of level 0. exact_label: [N], level 0's predictions. correct, exact_correct: bool[N], this walk's
+    and level 0's predictions against the labels, or against exact_label where there are none. notes: what the trace says of each sample.
+    accuracy: share of correct predictions, None without labels; agreement: share equal to level 0's.
+    relative_cost: mean of `cost`; reruns: how many samples ran more than once; switches: how often the level changed.
+    best_static: the most accurate single level that costs no more than the walk did.
+    """
+
+    level: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int64]
+    confidence: npt.NDArray[np.float64]
+    cost: npt.NDArray[np.float64]
+    exact_label: npt.NDArray[np.int64]
+    correct: npt.NDArray[np.bool_]
+    exact_correct: npt.NDArray[np.bool_]
+    accuracy: float | None
+    agreement: float
+    relative_cost: float
+    reruns: int
+    static: tuple[StaticLevel, ...]
+    best_static: StaticLevel
+    notes: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        return len(self.level)
+
+    @property
+    def mean_level(self) -> float:
+        return float(self.level.mean())
+
+    @property
+    def switches(self) -> int:
+        return int(np.count_nonzero(np.diff(self.level)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers first, then the whole walk under ``timeline``."""
+        return {
+            "accuracy": self.accuracy,
+            "agreement": self.agreement,
+            "relative_cost": self.relative_cost,
+            "mean_level": self.mean_level,
+            "steps": self.steps,
+            "switches": self.switches,
+            "reruns": self.reruns,
+            "static": [s.to_json() for s in self.static],
+            "best_static": self.best_static.to_json(),
+            "timeline": {
+                "level": self.level.tolist(),
+                "label": self.label.tolist(),
+                "confidence": [round(c, 4) for c in self.confidence.tolist()],
+                "cost": [round(c, 4) for c in self.cost.tolist()],
+                "exact_label": self.exact_label.tolist(),
+                "correct": self.correct.tolist(),
+                "exact_correct": self.exact_correct.tolist(),
+                "notes": list(self.notes),
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """A trace of N samples at L levels, ready to be walked many times.
+
+    predicted: int64[L, N]; confidences: float64[L, N], calibrated; costs: float64[L], relative to level 0. labels: int64[N] or None;
+    groups: str[N] or None, who each sample comes from. surroundings: one mapping per sample to fields of `Observation`
+    (battery, hour, ...), or none.
+    """
+
+    predicted: npt.NDArray[np.int64]
+    confidences: npt.NDArray[np.float64]
+    costs: npt.NDArray[np.float64]
+    labels: Labels | None = None
+    groups: Groups | None = None
+    notes: tuple[str, ...] = ()
+    surroundings: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        outputs_per_level: Sequence[Floats],
+        levels: Sequence[LevelCalibration],
+        labels: Labels | None = None,
+        *,
+        already_softmax: bool = False,
+        notes: Sequence[str] = (),
+        groups: Groups | None = None,
+        costs: Sequence[float] | None = None,
+        surroundings: Sequence[Mapping[str, Any]] = (),
+    ) -> Trace:
+        """From outputs[N, K] of every level. costs: one per level in any unit (milliseconds, millijoule); the calibration's if left out.
+
+        Raises DataError for a trace that does not fit.
+        """
+        check_outputs(outputs_per_level, labels, len(levels))
+        samples = np.arange(len(outputs_per_level[0]))
+        for name, given in (("groups", groups), ("surroundings", surroundings or None)):
+            if given is not None and len(given) != len(samples):
+                raise DataError(f"{len(given)} {name} for a trace of {len(samples)} samples", mend=f"give one of the {name} per sample")
+        paid = np.array([level.relative_cost for level in levels] if costs is None else costs, dtype=np.float64)
+        if paid.shape != (len(levels),) or not (np.isfinite(paid).all() and (paid > 0).all()):
+            raise DataError(f"{len(paid)} costs for {len(levels)} levels", mend="give one cost above 0 per level, the exact one first")
+        predicted = np.stack([outputs.argmax(axis=1) for outputs in outputs_per_level])
+        confidences = [
+            probabilities(outputs, already_softmax, level.temperature)[samples, own]
+            for outputs, level, own in zip(outputs_per_level, levels, predicted, strict=True)
+        ]
+        return cls(predicted, np.stack(confidences), paid / paid[0], labels, groups, tuple(map(str, notes)), tuple(surroundings))
+
+    def replay(self, strategy: Strategy) -> Replay:
+        """Walk the trace. The first sample runs at level 0; each later level was chosen from the samples before it.
+
+        Raises PluginError for a strategy that leaves the levels, or repeats a sample without getting dearer.
+        """
+        walked, paid, reruns = self._walk(strategy)
+        samples = np.arange(len(walked))
+        exact_label, label = self.predicted[0], self.predicted[walked, samples]
+        truth = exact_label if self.labels is None else self.labels
+        relative_cost = float(paid.mean())
+        static = self.static()
+        # The tolerance admits the walk that never left one level, whose mean cost is rounded.
+        affordable = [s for s in static if s.relative_cost <= relative_cost * (1 + 1e-9)]
+        return Replay(
+            level=walked,
+            label=label,
+            confidence=self.confidences[walked, samples],
+            cost=paid,
+            exact_label=exact_label,
+            correct=label == truth,
+            exact_correct=exact_label == truth,
+            accuracy=None if self.labels is None else float((label == truth).mean()),
+            agreement=float((label == exact_label).mean()),
+            relative_cost=relative_cost,
+            reruns=reruns,
+            static=static,
+            best_static=max(affordable, key=lambda s: (s.agreement if s.accuracy is None else s.accuracy, -s.relative_cost)),
+            notes=self.notes,
+        )
+
+    def static(self) -> tuple[StaticLevel, ...]:
+        """Every level kept over the whole trace."""
+        return tuple(
+            StaticLevel(
+                index,
+                None if self.labels is None else float((own == self.labels).mean()),
+                float((own == self.predicted[0]).mean()),
+                float(self.costs[index]),
+            )
+            for index, own in enumerate(self.predicted)
+        )
+
+    def _walk(self, strategy: Strategy) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], int]:
+        """Level and cost of every sample, and how many ran more than once; on Python numbers, because the loop is one of Python."""
+        labels, confidences, costs = self.predicted.tolist(), self.confidences.tolist(), self.costs.tolist()
+        step, count, walked, paid, reruns = strategy.step, len(labels), [], [], 0
+        state, chosen = strategy.start(), 0
+        for sample, around in enumerate(self.surroundings or [{}] * self.predicted.shape[1]):
+            level, cost = int(chosen), costs[chosen]
+            state, chosen = step(state, Observation(labels[level][sample], confidences[level][sample], level, **around))
+            if isinstance(chosen, Rerun):
+                reruns += 1
+            while isinstance(chosen, Rerun):
+                level = checked_level(strategy, chosen, count, sample, level)
+                cost += costs[level]
+                again = Observation(labels[level][sample], confidences[level][sample], level, **around, rerun=True)
+                state, chosen = step(state, again)
+            checked_level(strategy, chosen, count, sample)
+            walked.append(level)
+            paid.append(cost)
+        return np.array(walked, dtype=np.int64), np.array(paid), reruns
+
+
+def checked_level(strategy: Strategy, chosen: int, count: int, sample: int, ran: int | None = None) -> int:
+    """The level that a strategy chose after a sample; a rerun must be dearer than the level that ran, lest it never ends."""
+    if not 0 <= chosen < count:
+        raise PluginError(f"{type(strategy).__name__} chose level {int(chosen)} after sample {sample}; there are levels 0 to {count - 1}")
+    if ran is not None and chosen >= ran:
+        raise PluginError(
+            f"{type(strategy).__name__} wants sample {sample} again at level {int(chosen)} after level {ran}, which is no dearer",
+            mend="a strategy may only return Rerun(level) with a level below the one that ran",
+        )
+    return int(chosen)
+
+
+def replay(
+    strategy: Strategy,
+    outputs_per_level: Sequence[Floats],
+    levels: Sequence[LevelCalibration],
+    labels: Labels | None = None,
+    *,
+    already_softmax: bool = False,
+    notes: Sequence[str] = (),
+) -> Replay:
+    """Walk a trace whose outputs[N, K] are known for every level once; `Trace` walks it many times."""
+    return Trace.of(outputs_per_level, levels, labels, already_softmax=already_softmax, notes=notes).replay(strategy)
