@@ -13,7 +13,7 @@ from mobiprox_core.interfaces import ClassConfidence, LevelCalibration, Observat
 from mobiprox_core.stepping import StepRule
 
 OFFERS: list[StrategyOffer] = []
-for _name in ("naive", "state", "confidence"):
+for _name in ("naive", "state", "confidence", "kalman"):
     OFFERS += pytest.importorskip(f"mobiprox_strategy_{_name}.plugin").mobiprox_strategies()
 
 CLASSES = 3

@@ -1,0 +1,1 @@
+"""The cascade strategy of Mobiprox."""

@@ -1,0 +1,1 @@
+"""The Kalman strategy of the Mobiprox app."""
