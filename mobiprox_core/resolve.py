@@ -113,7 +113,10 @@ def knob_space(experiment: Experiment, graph: Graph, techniques: Mapping[str, Te
     return KnobSpace(
         {
             op.name: tuple(
-                Setting((knobs,)) for name, technique in techniques.items() for knobs in technique.settings(op, graph, options[name])
+                Setting((knobs,))
+                for name, technique in techniques.items()
+                for knobs in technique.settings(op, graph, options[name])
+                if not technique.needs_statistics(knobs)
             )
             for op in graph.operators
             if experiment.search.admits(op.name)

@@ -251,7 +251,8 @@ def open_model(
 
 def legal_settings(op: Operator, graph: Graph, techniques: Mapping[str, Technique]) -> tuple[Setting, ...]:
     """Every single setting that is legal for an operator, exact first."""
-    return (EXACT, *(Setting((knobs,)) for technique in techniques.values() for knobs in technique.settings(op, graph, {})))
+    every = ((technique, knobs) for technique in techniques.values() for knobs in technique.settings(op, graph, {}))
+    return (EXACT, *(Setting((knobs,)) for technique, knobs in every if not technique.needs_statistics(knobs)))
 
 
 def checked_setting(

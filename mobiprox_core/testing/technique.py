@@ -14,6 +14,7 @@ import pytest
 
 from mobiprox_core import plugins, reference
 from mobiprox_core.configuration import EXACT, Configuration, KnobSetting, Setting
+from mobiprox_core.errors import InfeasibleSetting
 from mobiprox_core.graph import Graph
 from mobiprox_core.interfaces import Device, Options, Technique
 from mobiprox_core.lowering import lower
@@ -21,9 +22,10 @@ from mobiprox_core.lowering.convolution import exact_tables
 from mobiprox_core.plan import DeviceInfo
 from mobiprox_core.tables import FLOAT32, Tables
 
-from . import graphs
+from . import graphs, statistics
 from . import tables as meaning
 from .offer import check_description, check_loads_lightly
+from .statistics import Observed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,7 +41,8 @@ class TechniqueContract:
     """Give the fixture `technique`, and `options` to test it under other options than its defaults.
 
     Every test runs over `graphs.AWKWARD`. Kernels are compared with the NumPy meaning on every device that the installed backends
-    find, alone and composed with each other and with the other installed techniques. A known deviation is an xfail with a reason.
+    find, alone and composed with each other and with the other installed techniques; what is fitted is fitted to random inputs. A known
+    deviation is an xfail with a reason.
     """
 
     replaces_operators = False
@@ -63,6 +66,10 @@ class TechniqueContract:
         if not found:
             pytest.skip("the technique offers nothing here")
         return found
+
+    @pytest.fixture
+    def observed(self, graph: Graph) -> Observed:
+        return statistics.some(graph)
 
     # -- words
 
@@ -97,26 +104,59 @@ class TechniqueContract:
             configuration = Configuration({"op": setting})
             assert Configuration.from_json(json.loads(json.dumps(configuration.to_json()))) == configuration
 
+    # -- fits
+
+    def test_what_needs_statistics_is_infeasible_without_and_the_rest_does_not_look_at_them(
+        self, technique: Technique, graph: Graph, observed: Observed, offered: Sequence[KnobSetting]
+    ) -> None:
+        operator = graph["op"]
+        for knob in offered:
+            if technique.needs_statistics(knob):
+                with pytest.raises(InfeasibleSetting):
+                    technique.prepare(knob, operator, None)
+            elif not self.replaces_operators:
+                without, beside = (
+                    technique.edit(knob, operator, exact_tables(operator, graph), GENERIC, technique.prepare(knob, operator, known))
+                    for known in (None, observed)
+                )
+                for field in ("rows", "columns", "taps", "weight", "bias"):
+                    np.testing.assert_array_equal(getattr(beside, field), getattr(without, field), f"{knob}: {field}")
+
+    def test_fits_are_the_same_every_time_and_finite_whatever_the_statistics(
+        self, technique: Technique, graph: Graph, offered: Sequence[KnobSetting]
+    ) -> None:
+        zeros = [tuple(np.zeros_like(x) for x in graphs.inputs(graph))]
+        for batches in ([graphs.inputs(graph)], [graphs.inputs(graph)] * 2, zeros):  # too few to tell elements apart, or none at all
+            first, again = (statistics.observe(graph, batches) for _ in range(2))
+            for knob in filter(technique.needs_statistics, offered):
+                fitted, repeated = (technique.prepare(knob, graph["op"], known) for known in (first, again))
+                assert fitted.keys() == repeated.keys()
+                for name, values in fitted.items():
+                    assert np.isfinite(values).all(), f"{knob}: {name}"
+                    np.testing.assert_array_equal(values, repeated[name], err_msg=f"{knob}: {name}")
+
     # -- meaning
 
     def test_the_reference_keeps_shape_and_type_and_stays_finite(
-        self, technique: Technique, graph: Graph, offered: Sequence[KnobSetting]
+        self, technique: Technique, graph: Graph, observed: Observed, offered: Sequence[KnobSetting]
     ) -> None:
         x = graphs.inputs(graph)
         for knob in offered:
-            y = run_reference(graph, x, Setting((knob,)), {technique.name: technique})
+            y = run_reference(graph, x, Setting((knob,)), {technique.name: technique}, observed)
             assert y.shape == graph.outputs[0].shape, str(knob)
             assert y.dtype == np.float32, str(knob)
             assert np.isfinite(y).all(), str(knob)
 
-    def test_the_reference_leaves_its_arguments_alone(self, technique: Technique, graph: Graph, offered: Sequence[KnobSetting]) -> None:
+    def test_the_reference_leaves_its_arguments_alone(
+        self, technique: Technique, graph: Graph, observed: Observed, offered: Sequence[KnobSetting]
+    ) -> None:
         operator = graph["op"]
         x = reference.activations(graph, graphs.inputs(graph))[operator.inputs[0]]
         weight = operator.constants["weight"].copy()
         before = x.copy()
         for knob in offered:
-            run_reference(graph, graphs.inputs(graph), Setting((knob,)), {technique.name: technique})
-            approximation = technique.reference(knob, operator, graph, {})
+            run_reference(graph, graphs.inputs(graph), Setting((knob,)), {technique.name: technique}, observed)
+            approximation = technique.reference(knob, operator, graph, technique.prepare(knob, operator, observed))
             if approximation.input is not None:
                 approximation.input(x)
             np.testing.assert_array_equal(operator.constants["weight"], weight, str(knob))
@@ -125,19 +165,19 @@ class TechniqueContract:
     # -- tables
 
     def test_edited_tables_keep_their_invariants(
-        self, technique: Technique, options: Options, graph: Graph, offered: Sequence[KnobSetting]
+        self, technique: Technique, options: Options, graph: Graph, observed: Observed, offered: Sequence[KnobSetting]
     ) -> None:
         if self.replaces_operators:
             pytest.skip("it replaces whole operators")
         techniques = neighbours(technique)
         exact = exact_tables(graph["op"], graph)
         for setting in settings_under_test(technique, options, graph, offered, techniques):
-            meaning.check(edited(setting, graph, techniques), exact)
+            meaning.check(edited(setting, graph, techniques, observed), exact)
         again = exact_tables(graph["op"], graph)
         np.testing.assert_array_equal(exact.weight, again.weight, "an edit changed the tables that it was given")
 
     def test_edited_tables_compute_what_the_reference_says(
-        self, technique: Technique, options: Options, graph: Graph, offered: Sequence[KnobSetting]
+        self, technique: Technique, options: Options, graph: Graph, observed: Observed, offered: Sequence[KnobSetting]
     ) -> None:
         """On computed pixels, before fills, residual and activation; a storage of its own is compared on devices only."""
         if self.replaces_operators:
@@ -146,9 +186,9 @@ class TechniqueContract:
         operator, tensors = graph["op"], reference.activations(graph, graphs.inputs(graph))
         bare = replace(operator, activation=None, residual=None)
         for setting in settings_under_test(technique, options, graph, offered, techniques):
-            tables = edited(setting, graph, techniques)
+            tables = edited(setting, graph, techniques, observed)
             if tables.storage == FLOAT32:
-                expected = reference.run_operator(graph, bare, tensors, setting, techniques)
+                expected = reference.run_operator(graph, bare, tensors, setting, techniques, lambda op: observed)
                 if operator.kind == "conv":
                     pixels = expected if expected.ndim == 4 else expected[:, :, None]
                     expected = pixels[:, :, tables.rows][:, :, :, tables.columns]
@@ -158,7 +198,7 @@ class TechniqueContract:
     # -- kernels
 
     def test_kernels_do_what_the_reference_says(
-        self, technique: Technique, options: Options, graph: Graph, offered: Sequence[KnobSetting]
+        self, technique: Technique, options: Options, graph: Graph, observed: Observed, offered: Sequence[KnobSetting]
     ) -> None:
         found = devices()
         if not found:
@@ -166,9 +206,9 @@ class TechniqueContract:
         techniques = neighbours(technique)
         chosen = settings_under_test(technique, options, graph, offered, techniques)
         x = graphs.inputs(graph)
-        expected = {setting: run_reference(graph, x, setting, techniques) for setting in (EXACT, *chosen)}
+        expected = {setting: run_reference(graph, x, setting, techniques, observed) for setting in (EXACT, *chosen)}
         for device in found:
-            runner = device.load(lower(graph, device.info, techniques, {"op": chosen}))
+            runner = device.load(lower(graph, device.info, techniques, {"op": chosen}, statistics=lambda op: observed))
             try:
                 for variant, setting in enumerate((EXACT, *chosen)):
                     runner.select([variant if o.name == "op" else 0 for o in runner.plan.operators])
@@ -209,18 +249,19 @@ def neighbours(technique: Technique) -> Mapping[str, Technique]:
     return {name: registry.get("technique", name) for name in registry.names("technique")} | {technique.name: technique}
 
 
-def edited(setting: Setting, graph: Graph, techniques: Mapping[str, Technique]) -> Tables:
-    """The tables of the operator under a setting, nothing fitted."""
+def edited(setting: Setting, graph: Graph, techniques: Mapping[str, Technique], observed: Observed) -> Tables:
+    """The tables of the operator under a setting, fitted to what was observed."""
     operator = graph["op"]
     tables = exact_tables(operator, graph)
     for knob in setting:
-        tables = techniques[knob.technique].edit(knob, operator, tables, GENERIC, {})
+        technique = techniques[knob.technique]
+        tables = technique.edit(knob, operator, tables, GENERIC, technique.prepare(knob, operator, observed))
     return tables
 
 
-def run_reference(graph: Graph, x: Sequence[Floats], setting: Setting, techniques: Mapping[str, Technique]) -> Floats:
-    """The graph's output with the setting on its operator ``op``."""
-    (y,) = reference.run(graph, x, Configuration({"op": setting}), techniques)
+def run_reference(graph: Graph, x: Sequence[Floats], setting: Setting, techniques: Mapping[str, Technique], observed: Observed) -> Floats:
+    """The graph's output with the setting on its operator ``op``, fitted to what was observed."""
+    (y,) = reference.run(graph, x, Configuration({"op": setting}), techniques, lambda op: observed)
     return y
 
 

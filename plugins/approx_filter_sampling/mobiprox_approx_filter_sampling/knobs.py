@@ -1,4 +1,4 @@
-"""Which filter elements a setting skips, and which settings are worth offering. Plain integers: no NumPy."""
+"""What the knobs say: which filter elements a setting skips, and which settings are worth offering. Plain integers: no NumPy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobiprox_core.configuration import KnobSetting
+from mobiprox_core.errors import InfeasibleSetting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +16,47 @@ if TYPE_CHECKING:
 NAME = "filter_sampling"
 PATTERNS = ("runtime", "predtuner")
 STRIDES = (2, 3, 4)
+FRACTIONS = ("3/4", "1/2", "1/3", "1/4", "1/6", "1/10")
+LARGE = 100
+"""Elements of a filter from which on less than a quarter of them may do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Regular:
+    """Every stride-th element skipped; the others are rescaled, or fitted."""
+
+    stride: int
+    offset: int
+    pattern: str = PATTERNS[0]
+    refit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """`keep` of `of` elements kept, those that serve the calibration inputs best; their weights are fitted."""
+
+    keep: int
+    of: int
+
+    def count(self, size: int) -> int:
+        """How many of `size` elements stay: the nearest number, at least one."""
+        return max(1, (2 * size * self.keep + self.of) // (2 * self.of))
+
+
+def parse(setting: KnobSetting) -> Regular | Chosen:
+    """What a setting says; raises InfeasibleSetting for what is no filter sampling."""
+    match dict(setting.params):
+        case {"choose": "error", "keep": int(keep), "of": int(of), **more} if not more and 0 < keep < of:
+            return Chosen(keep, of)
+        case {"stride": int(stride), "offset": int(offset), **more} if 0 <= offset < stride >= 2:
+            refit, pattern = more.pop("refit", None), more.pop("pattern", PATTERNS[0])
+            if not more and refit in (None, "independent") and pattern in PATTERNS:
+                return Regular(stride, offset, str(pattern), refit is not None)
+    raise InfeasibleSetting(
+        f"'{setting}' is not a filter sampling",
+        mend=f"write it like '{NAME}(offset=0, stride=2)', '{NAME}(offset=0, refit=independent, stride=2)' or "
+        f"'{NAME}(choose=error, keep=1, of=2)'; stride at least 2, 0 <= offset < stride, 0 < keep < of",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +94,9 @@ def skipped(shape: Filter, stride: int, offset: int, pattern: str = "runtime") -
     return () if len(elements) == shape.size else elements
 
 
-def offered(shape: Filter, strides: Sequence[int], pattern: str) -> Iterator[KnobSetting]:
+def regular(shape: Filter, strides: Sequence[int], pattern: str) -> Iterator[KnobSetting]:
     """Settings that skip something; of settings that skip the same elements by the same stride (so scale alike) the first."""
-    compatible = {} if pattern == "runtime" else {"pattern": pattern}
+    compatible = {} if pattern == PATTERNS[0] else {"pattern": pattern}
     for stride in strides:
         seen: set[tuple[int, ...]] = {()}
         for offset in range(stride):
@@ -62,3 +104,14 @@ def offered(shape: Filter, strides: Sequence[int], pattern: str) -> Iterator[Kno
             if elements not in seen:
                 seen.add(elements)
                 yield KnobSetting.of(NAME, stride=stride, offset=offset, **compatible)
+
+
+def chosen(shape: Filter, fractions: Sequence[str]) -> Iterator[KnobSetting]:
+    """Settings that skip something, each another number of elements; less than a quarter is kept of large filters only."""
+    seen = {shape.size}
+    for fraction in fractions:
+        keep, of = map(int, fraction.split("/"))
+        count = Chosen(keep, of).count(shape.size) if keep < of else shape.size
+        if count not in seen and (4 * keep >= of or shape.size > LARGE):
+            seen.add(count)
+            yield KnobSetting.of(NAME, choose="error", keep=keep, of=of)

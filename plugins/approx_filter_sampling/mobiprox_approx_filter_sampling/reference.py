@@ -9,6 +9,9 @@ import numpy as np
 from .knobs import Filter, skipped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float32]
@@ -31,3 +34,10 @@ def sample_filter(weight: Floats, stride: int, offset: int, pattern: str = "runt
 def factor(stride: int) -> np.float32:
     """What the kept elements are multiplied by: 2, 3/2, 4/3, ... The nominal ratio, not the number kept: it is the paper's."""
     return np.float32(stride / (stride - 1))
+
+
+def scattered(taps: npt.NDArray[Any], weight: Floats, shape: Sequence[int]) -> Floats:
+    """Weights float32[O, T] of these elements in a filter of a shape [O, ...], zero elsewhere."""
+    flat = np.zeros((shape[0], int(np.prod(shape[1:]))), np.float32)
+    flat[:, taps] = weight
+    return flat.reshape(shape)

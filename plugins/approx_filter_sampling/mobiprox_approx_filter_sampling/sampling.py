@@ -13,17 +13,22 @@ from mobiprox_core.interfaces import Approximation, OperatorBuilder, Options, St
 from mobiprox_core.plan import DeviceInfo
 from mobiprox_core.tables import KernelSource, Tables
 
-from .knobs import NAME, PATTERNS, STRIDES, Filter, offered, skipped
+from .knobs import FRACTIONS, NAME, PATTERNS, STRIDES, Chosen, Filter, chosen, parse, regular, skipped
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 
 class FilterSampling:
-    """Leaves out every k-th element of all filters of a convolution and multiplies the others by k / (k - 1)."""
+    """Leaves out filter elements, the same ones in all filters, and lets the others make up for them.
+
+    As in the paper every k-th one, with the others multiplied by k / (k - 1). Where there are calibration inputs, the others can be fitted
+    to them, and so can the choice of what is left out.
+    """
 
     name = NAME
-    summary = "Skip filter elements of convolutions and rescale the others"
+    summary = "Skip filter elements, and rescale or fit the others"
     options: Mapping[str, Any] = {
         "type": "object",
         "properties": {
@@ -41,7 +46,24 @@ class FilterSampling:
                 "description": "when the offset rotates with the channel: `runtime` where stride divides the filter's area, "
                 "`predtuner` only for stride 3 on 3x3 filters",
             },
-            "dense": {"type": "boolean", "default": False, "description": "sample dense layers as well; the paper does not"},
+            "refit": {
+                "enum": ["auto", "independent", "off", False],  # YAML reads a bare off as false
+                "default": "auto",
+                "description": "`off`: the paper's settings only; `independent`: only settings fitted to calibration inputs; `auto`: both",
+            },
+            "keep": {
+                "type": "array",
+                "items": {"type": "string", "pattern": "^[1-9][0-9]*/[1-9][0-9]*$"},
+                "uniqueItems": True,
+                "default": list(FRACTIONS),
+                "description": "fractions of the elements to keep where calibration inputs choose which; below 1/4 for filters of more "
+                "than 100 elements",
+            },
+            "dense": {
+                "type": "boolean",
+                "default": False,
+                "description": "the paper's settings for dense layers too; the paper samples convolutions only",
+            },
         },
         "required": [],
     }
@@ -49,51 +71,91 @@ class FilterSampling:
         "stride": "one element in `stride` is skipped",
         "offset": "the first element skipped, below `stride`",
         "pattern": "when the offset rotates with the channel: predtuner, or left out for the runtime's rule",
+        "refit": "independent: the elements kept are fitted to calibration inputs; left out, they are rescaled",
+        "choose": "error: calibration inputs choose which elements are kept",
+        "keep": "with `of`: how many elements of how many are kept",
+        "of": "with `keep`: how many elements of how many are kept",
     }
     tolerance = 1e-5
 
     def settings(self, operator: Operator, graph: Graph, options: Options) -> Iterable[KnobSetting]:
-        """Every stride and offset that skips something; convolutions of every kind, dense layers with `dense: true`."""
-        if operator.kind == "conv" or (operator.kind == "dense" and options.get("dense", False)):
-            return tuple(
-                offered(Filter.of(operator.constants["weight"]), options.get("strides", STRIDES), options.get("pattern", PATTERNS[0]))
-            )
-        return ()
+        """The paper's (convolutions of every kind; dense layers with `dense: true`), the same fitted, and the chosen ones."""
+        if operator.kind not in ("conv", "dense"):
+            return ()
+        shape, refit = Filter.of(operator.constants["weight"]), options.get("refit", "auto") or "off"
+        every = tuple(regular(shape, options.get("strides", STRIDES), options.get("pattern", PATTERNS[0])))
+        plain = every if refit != "independent" and (operator.kind == "conv" or options.get("dense", False)) else ()
+        if refit == "off":
+            return plain
+        fitted = (KnobSetting(NAME, (*setting.params, ("refit", "independent"))) for setting in every)
+        return (*plain, *fitted, *chosen(shape, options.get("keep", FRACTIONS)))
 
     def slot(self, setting: KnobSetting) -> str:
         return "taps"
 
     def needs_statistics(self, setting: KnobSetting) -> bool:
-        return False
-
-    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph, fitted: Mapping[str, npt.NDArray[Any]]) -> Approximation:
-        """Samples the weights; the bias stays."""
-        from .reference import sample_filter
-
-        stride, offset, pattern = _knobs(setting)
-        _require_filters(setting, operator)
-        return Approximation(weight=lambda weight: sample_filter(weight, stride, offset, pattern))
+        what = parse(setting)
+        return isinstance(what, Chosen) or what.refit
 
     def prepare(self, setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Mapping[str, npt.NDArray[Any]]:
-        return {}
+        """For a fitted setting taps int64[T], weight float32[O, T] and bias float32[O]."""
+        if not self.needs_statistics(setting):
+            return {}
+        _require_filters(setting, operator)
+        if statistics is None:
+            raise InfeasibleSetting(
+                f"'{setting}' is fitted to calibration inputs, and there are none",
+                where=operator.name,
+                mend="give calibration inputs, or take a setting without refit and choose",
+            )
+        from . import fit
+
+        known = statistics
+        kept = _kept(setting, operator, known)
+        weight = operator.constants["weight"]
+        if len(kept) == Filter.of(weight).size:
+            return {"taps": kept, "weight": weight.reshape(len(weight), -1), "bias": operator.constants["bias"]}
+
+        def work() -> Mapping[str, npt.NDArray[Any]]:
+            fitted, bias = fit.refit(known.moments(), weight, kept)
+            return {"taps": kept, "weight": fitted, "bias": bias}
+
+        return statistics.once(f"{setting}, {fit.VERSION}", work)
+
+    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph, fitted: Mapping[str, npt.NDArray[Any]]) -> Approximation:
+        """Samples the weights; the bias stays unless it is fitted."""
+        from .reference import sample_filter, scattered
+
+        what = parse(setting)
+        _require_filters(setting, operator)
+        if isinstance(what, Chosen) or what.refit:
+            return Approximation(
+                weight=lambda weight: scattered(fitted["taps"], fitted["weight"], weight.shape), bias=lambda bias: fitted["bias"]
+            )
+        return Approximation(weight=lambda weight: sample_filter(weight, what.stride, what.offset, what.pattern))
 
     def edit(
         self, setting: KnobSetting, operator: Operator, tables: Tables, device: DeviceInfo, fitted: Mapping[str, npt.NDArray[Any]]
     ) -> Tables:
-        """Takes the skipped elements out of taps and weights, and scales the weights that stay."""
+        """Takes the skipped elements out of taps and weights; scales the weights that stay, or puts the fitted ones in their place."""
         import numpy as np
 
         from .reference import factor
 
-        stride, offset, pattern = _knobs(setting)
+        what = parse(setting)
         _require_filters(setting, operator)
-        elements = skipped(Filter.of(operator.constants["weight"]), stride, offset, pattern)
-        if not elements:
-            return tables
-        kept = ~np.isin(tables.taps, elements)
+        if isinstance(what, Chosen) or what.refit:
+            kept = np.isin(tables.taps, fitted["taps"])
+            weight, bias = fitted["weight"][:, np.isin(fitted["taps"], tables.taps)], fitted["bias"]
+        else:
+            elements = skipped(Filter.of(operator.constants["weight"]), what.stride, what.offset, what.pattern)
+            if not elements:
+                return tables
+            kept = ~np.isin(tables.taps, elements)
+            weight, bias = tables.weight[:, kept] * factor(what.stride), tables.bias
         if not kept.any():
             raise InfeasibleSetting(f"'{setting}' leaves no filter element after the settings before it", where=operator.name)
-        return replace(tables, taps=tables.taps[kept], weight=tables.weight[:, kept] * factor(stride))
+        return replace(tables, taps=tables.taps[kept], weight=weight, bias=bias)
 
     def kernels(self, device: DeviceInfo) -> Sequence[KernelSource]:
         return ()
@@ -110,23 +172,21 @@ class FilterSampling:
         return {231 + i: Setting.of(NAME, stride=stride, offset=offset) for i, (stride, offset) in enumerate(order)}
 
 
-def _knobs(setting: KnobSetting) -> tuple[int, int, str]:
-    """stride, offset, pattern; raises InfeasibleSetting for what is no filter sampling."""
-    knobs = {"pattern": PATTERNS[0], **dict(setting.params)}
-    stride, offset, pattern = knobs.get("stride"), knobs.get("offset"), knobs["pattern"]
-    if (
-        set(knobs) == {"stride", "offset", "pattern"}
-        and pattern in PATTERNS
-        and isinstance(stride, int)
-        and isinstance(offset, int)
-        and 0 <= offset < stride
-        and stride >= 2
-    ):
-        return stride, offset, str(pattern)
-    raise InfeasibleSetting(
-        f"'{setting}' is not a filter sampling",
-        mend=f"write it like '{NAME}(offset=0, stride=2)'; stride at least 2, 0 <= offset < stride",
-    )
+def _kept(setting: KnobSetting, operator: Operator, statistics: Statistics) -> npt.NDArray[np.int64]:
+    """The elements that a fitted setting keeps, ascending."""
+    import numpy as np
+
+    from . import fit
+
+    what, weight = parse(setting), operator.constants["weight"]
+    shape = Filter.of(weight)
+    if isinstance(what, Chosen):
+        count = what.count(shape.size)
+        if count == shape.size:
+            return np.arange(shape.size)
+        order = statistics.once(f"{NAME} order, {fit.VERSION}", lambda: {"order": fit.order(statistics.moments(), weight)})["order"]
+        return np.sort(order[shape.size - count :])
+    return np.setdiff1d(np.arange(shape.size), skipped(shape, what.stride, what.offset, what.pattern))
 
 
 def _require_filters(setting: KnobSetting, operator: Operator) -> None:

@@ -12,6 +12,7 @@ from mobiprox_approx_filter_sampling.sampling import FilterSampling
 
 from mobiprox_core.configuration import Setting
 from mobiprox_core.errors import InfeasibleSetting
+from mobiprox_core.graph import Graph
 from mobiprox_core.testing import TechniqueContract, graphs
 
 
@@ -28,7 +29,7 @@ class TestFilterSamplingContractWithDenseLayersAndTheSimulatorsPattern(Technique
 
     @pytest.fixture
     def options(self) -> dict[str, object]:
-        return {"dense": True, "pattern": "predtuner", "strides": [2, 5]}
+        return {"dense": True, "pattern": "predtuner", "strides": [2, 5], "keep": ["7/8", "2/5"]}
 
 
 def dropped(shape: tuple[int, ...], stride: int, offset: int, pattern: str = "runtime") -> list[set[int]]:
@@ -81,16 +82,35 @@ def test_a_setting_without_effect_is_exact_and_not_offered() -> None:
     assert not list(FilterSampling().settings(pointwise.operators[0], pointwise, {}))
 
 
-def test_nine_settings_are_offered_on_convolutions_of_every_kind_and_dense_layers_only_on_request() -> None:
+PAPER = {"refit": "off"}
+
+
+def test_nine_settings_of_the_paper_on_convolutions_of_every_kind_and_on_dense_layers_only_on_request() -> None:
     for graph in (
         graphs.convolution(),
         graphs.convolution(channels=6, filters=6, group=6),
         graphs.convolution(channels=6, filters=4, group=2),
     ):
-        assert len(set(FilterSampling().settings(graph.operators[0], graph, {}))) == 9
+        assert len(set(FilterSampling().settings(graph.operators[0], graph, PAPER))) == 9
     dense = graphs.dense()
-    assert not list(FilterSampling().settings(dense.operators[0], dense, {}))
-    assert len(set(FilterSampling().settings(dense.operators[0], dense, {"dense": True}))) == 9
+    assert not list(FilterSampling().settings(dense.operators[0], dense, PAPER))
+    assert len(set(FilterSampling().settings(dense.operators[0], dense, {**PAPER, "dense": True}))) == 9
+
+
+def test_with_calibration_inputs_the_same_are_offered_fitted_and_some_that_choose() -> None:
+    def spelt(graph: Graph, **options: object) -> list[str]:
+        return [str(s) for s in FilterSampling().settings(graph.operators[0], graph, options)]
+
+    small, large, dense = graphs.convolution(), graphs.convolution(channels=12), graphs.dense()
+    paper = spelt(small, refit="off")
+    fitted = [s.replace(", stride", ", refit=independent, stride") for s in paper]
+    quarters = [f"filter_sampling(choose=error, keep={keep}, of={of})" for keep, of in ((3, 4), (1, 2), (1, 3), (1, 4))]
+    deep = [f"filter_sampling(choose=error, keep=1, of={of})" for of in (6, 10)]
+    assert spelt(small) == [*paper, *fitted, *quarters]
+    assert spelt(small, refit="independent") == [*fitted, *quarters]
+    assert spelt(small, refit=False) == paper  # what YAML makes of a bare off
+    assert spelt(large)[-6:] == [*quarters, *deep]
+    assert spelt(dense) == [*(s for s in spelt(dense, dense=True) if "refit" in s), *quarters]
 
 
 def test_dense_layers_are_sampled_along_their_features() -> None:
@@ -98,14 +118,25 @@ def test_dense_layers_are_sampled_along_their_features() -> None:
     np.testing.assert_array_equal(sample_filter(weight, 2, 1), [[2, 0, 2, 0, 2]] * 2)
 
 
-@pytest.mark.parametrize("options", [{"strides": [1]}, {"pattern": "mine"}, {"dense": 1}])
+@pytest.mark.parametrize(
+    "options", [{"strides": [1]}, {"pattern": "mine"}, {"dense": 1}, {"refit": True}, {"refit": "some"}, {"keep": [0.5]}, {"keep": ["0/2"]}]
+)
 def test_options_that_mean_nothing_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(options, dict(FilterSampling.options))
 
 
 @pytest.mark.parametrize(
-    "text", ["filter_sampling", "filter_sampling(offset=2, stride=2)", "filter_sampling(offset=0, stride=2, pattern=x)"]
+    "text",
+    [
+        "filter_sampling",
+        "filter_sampling(offset=2, stride=2)",
+        "filter_sampling(offset=0, stride=2, pattern=x)",
+        "filter_sampling(offset=0, refit=off, stride=2)",
+        "filter_sampling(choose=error, keep=2, of=2)",
+        "filter_sampling(choose=error, keep=1, of=2, stride=2)",
+        "filter_sampling(choose=chance, keep=1, of=2)",
+    ],
 )
 def test_a_setting_that_is_no_sampling_is_refused_with_an_example(text: str) -> None:
     (setting,) = Setting.parse(text)
