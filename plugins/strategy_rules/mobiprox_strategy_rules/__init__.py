@@ -1,0 +1,1 @@
+"""The rules strategy of Mobiprox."""
