@@ -1,0 +1,1 @@
+"""The guarded strategy of Mobiprox."""
