@@ -116,8 +116,9 @@ class Moments:
 class Statistics(Protocol):
     """What is known of one operator on calibration inputs; lazy: asking is what costs."""
 
-    samples: int
-    """How many calibration inputs there are."""
+    @property
+    def samples(self) -> int:
+        """How many calibration inputs there are."""
 
     def moments(self) -> Moments: ...
 
