@@ -243,31 +243,93 @@ def measure(bundle: Path, backend: str | None, as_json: bool) -> None:
 @click.option(
     "--trace", required=True, metavar="DATASET:SPLIT", help="What to replay; with options: '{dataset: NAME, split: NAME, option: value}'."
 )
-@click.option("--strategy", metavar="NAME", help="A strategy, as NAME or '{NAME: {option: value}}'; that of the bundle if left out.")
+@click.option(
+    "--strategy",
+    "strategies",
+    multiple=True,
+    metavar="NAME",
+    help="A strategy, as NAME or '{NAME: {option: value}}'; that of the bundle if left out. Several are compared.",
+)
+@click.option(
+    "--costs", metavar="COSTS", default="latency", show_default=True, help="Of the levels: latency, energy, or numbers: 1,0.86,0.84."
+)
+@click.option(
+    "--sweep",
+    "swept",
+    multiple=True,
+    metavar="OPTION=VALUES",
+    help="Try every combination of these values of the strategy's options: low=0.3,0.5.",
+)
 @as_json
-def replay(bundle: Path, trace: str, strategy: str | None, as_json: bool) -> None:
+def replay(bundle: Path, trace: str, strategies: tuple[str, ...], costs: str, swept: tuple[str, ...], as_json: bool) -> None:
     """Replay a recorded trace with a strategy over the levels of BUNDLE.
+
+    Accuracy is compared with the exact network's, and with that of the best single level that costs no more. Differences come with a
+    95 % interval over users, speakers, ... where the data know them.
 
     \b
     Example:
       mobiprox replay runs/digits/bundle --trace digits:stream --strategy state
+      mobiprox replay runs/digits/bundle --trace digits:stream --strategy state --sweep memory=2,3,5 --sweep votes=1,2
     """
     from . import experiment, pipeline
     from .progress import ProgressPrinter
 
     registry = _registry()
     data = experiment.choose_data(trace, registry, "--trace")
-    chosen = experiment.choose("strategy", strategy, registry, "--strategy") if strategy else None
+    chosen = [experiment.choose("strategy", strategy, registry, "--strategy") for strategy in strategies]
+    grid = experiment.choose_grid(swept, "--sweep")
     with ProgressPrinter() as progress:
-        result = pipeline.replay_bundle(bundle, registry, trace=data, strategy=chosen, progress=progress)
+        result = pipeline.replay_bundle(bundle, registry, data, chosen, progress, experiment.choose_costs(costs), grid)
     if as_json:
         _print_json(result)
-        return
-    accuracy = result.get("accuracy")
-    click.echo(f"steps          {result['steps']}")
-    click.echo(f"accuracy       {_percent(accuracy)}")
-    click.echo(f"relative cost  {result['relative_cost']:.0%} of the exact network's")
-    click.echo(f"mean level     {result['mean_level']:.2f}")
+    elif "sweep" in result:
+        _print_sweep(result)
+    else:
+        _print_replays(result.get("replays") or [result])
+
+
+def _print_replays(walks: Sequence[Mapping[str, Any]]) -> None:
+    """A line for each strategy, and one for the exact network."""
+    head = ("strategy", "accuracy", "agreement", "relative cost", "pp against exact", "pp against the best level of that cost")
+    exact = walks[0]["static"][0]
+    rows = [("exact", _percent(exact["accuracy"]), _percent(exact["agreement"]), _number(exact["relative_cost"], ".3f"), "", "")]
+    rows += [
+        (
+            walk["strategy"],
+            _percent(walk["accuracy"]),
+            _percent(walk["agreement"]),
+            _number(walk["relative_cost"], ".3f"),
+            _interval(walk["against_exact"]),
+            f"{_interval(walk['against_static'])} level {walk['best_static']['level']}",
+        )
+        for walk in walks
+    ]
+    _print_table(head, rows)
+    units = walks[0]["against_exact"]["units"]
+    click.echo(f"\n{walks[0]['steps']} steps; intervals are 95 %, over {units} {'samples' if units == walks[0]['steps'] else 'groups'}")
+
+
+def _print_sweep(result: Mapping[str, Any]) -> None:
+    """The combinations on the front; how many there were in all."""
+    front = [point for point in result["sweep"] if point["on_front"]]
+    names = list(front[0]["options"])
+    rows = [
+        (
+            *(json.dumps(point["options"][name]) for name in names),
+            _percent(point["accuracy"]),
+            _percent(point["agreement"]),
+            _number(point["relative_cost"], ".3f"),
+            _interval(point["against_static"]),
+        )
+        for point in front
+    ]
+    _print_table((*names, "accuracy", "agreement", "relative cost", "pp against the best level of that cost"), rows)
+    click.echo(f"\n{len(front)} of {len(result['sweep'])} combinations are on the front of cost against accuracy")
+
+
+def _interval(paired: Mapping[str, Any]) -> str:
+    return f"{paired['difference_pp']:+.2f} [{paired['low_pp']:+.2f}, {paired['high_pp']:+.2f}]"
 
 
 def _print_levels(result: Mapping[str, Any]) -> None:

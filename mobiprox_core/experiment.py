@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -179,6 +179,28 @@ def choose_data(text: str, registry: Registry, where: str) -> DataChoice:
     if match := re.fullmatch(r"\s*([\w-]+):([\w.-]+)\s*", text):
         text = f"{{dataset: {match[1]}, split: {match[2]}}}"
     return _data(_from_text("dataset", text, registry, where))
+
+
+def choose_grid(texts: Sequence[str], where: str) -> dict[str, list[Any]]:
+    """Options to sweep over, given on the command line: ``NAME=VALUE,VALUE``, in YAML. Raises UsageError."""
+    grid = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        try:
+            grid[name.strip()] = document.parse(f"[{values}]", where)[0].value
+        except ExperimentError as error:
+            raise UsageError(f"'{text}' cannot be read: {error.what}", where=where, mend=error.mend) from error
+        if not equals or not grid[name.strip()]:
+            raise UsageError(f"'{text}' names no values", where=where, mend="write OPTION=VALUE,VALUE, e.g. low=0.3,0.5")
+    return grid
+
+
+def choose_costs(text: str) -> str | list[float]:
+    """Costs given on the command line: numbers joined by commas, or a word that is left as it is."""
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        return text
 
 
 def schema(registry: Registry) -> dict[str, Any]:

@@ -4,23 +4,72 @@
 
     trace = Trace.of(outputs_per_level, levels, labels)      # outputs float32[N, K] per level, computed once
     walked = trace.replay(strategy)                          # accuracy, agreement, relative cost, every step
+    tried = sweep(trace, offer, levels, {"low": [0.3, 0.5]}) # every combination of options, and which are on the front
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .adaptation import Groups, Labels, check_outputs, probabilities
-from .errors import DataError, PluginError
-from .interfaces import LevelCalibration, Observation, Rerun, Strategy
+from .errors import DataError, PluginError, UsageError
+from .interfaces import LevelCalibration, Observation, Rerun, Strategy, StrategyOffer
 
 if TYPE_CHECKING:
     from .interfaces import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """How much more often one walk is right than another over the same trace, in percentage points, with a 95 % interval.
+
+    units: what was compared pairwise: groups where the trace has at least two, else samples.
+    """
+
+    difference_pp: float
+    low_pp: float
+    high_pp: float
+    units: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"difference_pp": self.difference_pp, "low_pp": self.low_pp, "high_pp": self.high_pp, "units": self.units}
+
+
+def paired(correct: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_], groups: Groups | None = None) -> Paired:
+    """correct[N] against other[N]. Samples of one group (user, speaker) may depend on each other as they like: the interval is that of
+    Student over the groups' sums (cluster-robust variance of a mean). Of two walks that are never told apart it is a point.
+    """
+    gain = correct.astype(np.float64) - other
+    mean = float(gain.mean())
+    names, group_of = (np.zeros(0), np.zeros(0)) if groups is None else np.unique(groups, return_inverse=True)
+    excess = np.bincount(group_of, weights=gain - mean) if len(names) > 1 else gain - mean
+    units = len(excess)
+    if units == 1:
+        return Paired(100 * mean, -100.0, 100.0, 1)
+    half = student(units - 1) * sqrt(units / (units - 1) * float((excess**2).sum())) / len(gain)
+    return Paired(100 * mean, 100 * max(mean - half, -1.0), 100 * min(mean + half, 1.0), units)
+
+
+def student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t: exact for 1 and 2 degrees of freedom, a Cornish-Fisher expansion (error < 0.2 %) beyond."""
+    if freedom <= 2:
+        return (12.7062047, 4.30265273)[freedom - 1]
+    z, n = 1.959963985, float(freedom)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / n ** (power + 1) for power, term in enumerate(terms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +99,8 @@ class Replay:
     and level 0's predictions against the labels, or against exact_label where there are none. notes: what the trace says of each sample.
     accuracy: share of correct predictions, None without labels; agreement: share equal to level 0's.
     relative_cost: mean of `cost`; reruns: how many samples ran more than once; switches: how often the level changed.
-    best_static: the most accurate single level that costs no more than the walk did.
+    best_static: the most accurate single level that costs no more than the walk did. against_exact, against_static: how much more
+    often the walk is right than level 0, and than best_static (agrees with level 0, without labels).
     """
 
     level: npt.NDArray[np.int64]
@@ -66,6 +116,8 @@ class Replay:
     reruns: int
     static: tuple[StaticLevel, ...]
     best_static: StaticLevel
+    against_exact: Paired
+    against_static: Paired
     notes: tuple[str, ...] = ()
 
     @property
@@ -92,6 +144,8 @@ class Replay:
             "reruns": self.reruns,
             "static": [s.to_json() for s in self.static],
             "best_static": self.best_static.to_json(),
+            "against_exact": self.against_exact.to_json(),
+            "against_static": self.against_static.to_json(),
             "timeline": {
                 "level": self.level.tolist(),
                 "label": self.label.tolist(),
@@ -167,20 +221,24 @@ class Trace:
         static = self.static()
         # The tolerance admits the walk that never left one level, whose mean cost is rounded.
         affordable = [s for s in static if s.relative_cost <= relative_cost * (1 + 1e-9)]
+        best = max(affordable, key=lambda s: (s.agreement if s.accuracy is None else s.accuracy, -s.relative_cost))
+        correct, exact_correct = label == truth, exact_label == truth
         return Replay(
             level=walked,
             label=label,
             confidence=self.confidences[walked, samples],
             cost=paid,
             exact_label=exact_label,
-            correct=label == truth,
-            exact_correct=exact_label == truth,
-            accuracy=None if self.labels is None else float((label == truth).mean()),
+            correct=correct,
+            exact_correct=exact_correct,
+            accuracy=None if self.labels is None else float(correct.mean()),
             agreement=float((label == exact_label).mean()),
             relative_cost=relative_cost,
             reruns=reruns,
             static=static,
-            best_static=max(affordable, key=lambda s: (s.agreement if s.accuracy is None else s.accuracy, -s.relative_cost)),
+            best_static=best,
+            against_exact=paired(correct, exact_correct, self.groups),
+            against_static=paired(correct, self.predicted[best.level] == truth, self.groups),
             notes=self.notes,
         )
 
@@ -237,6 +295,72 @@ def replay(
     *,
     already_softmax: bool = False,
     notes: Sequence[str] = (),
+    groups: Groups | None = None,
 ) -> Replay:
     """Walk a trace whose outputs[N, K] are known for every level once; `Trace` walks it many times."""
-    return Trace.of(outputs_per_level, levels, labels, already_softmax=already_softmax, notes=notes).replay(strategy)
+    return Trace.of(outputs_per_level, levels, labels, already_softmax=already_softmax, notes=notes, groups=groups).replay(strategy)
+
+
+# -------------------------------------------------------------------------------------------------------------------------- sweeps
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """One combination of options over a trace. on_front: no other is at least as good in both, cost and accuracy, and better in one.
+
+    accuracy: against the labels, None without; then agreement counts.
+    """
+
+    options: Mapping[str, Any]
+    accuracy: float | None
+    agreement: float
+    relative_cost: float
+    reruns: int
+    against_static: Paired
+    on_front: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "options": dict(self.options),
+            "accuracy": self.accuracy,
+            "agreement": self.agreement,
+            "relative_cost": self.relative_cost,
+            "reruns": self.reruns,
+            "against_static": self.against_static.to_json(),
+            "on_front": self.on_front,
+        }
+
+
+def sweep(
+    trace: Trace,
+    offer: StrategyOffer,
+    levels: Sequence[LevelCalibration],
+    grid: Mapping[str, Sequence[Any]],
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[Swept, ...]:
+    """A strategy with every combination of the options in `grid`, beside the fixed `options`; by rising cost.
+
+    Combinations that the strategy refuses (a lower limit above the upper one) are left out; raises UsageError, with the reason of the
+    last, where it refuses all.
+    """
+    tried, refusal = [], None
+    for values in itertools.product(*grid.values()):
+        chosen = {**options, **dict(zip(grid, values, strict=True))}
+        try:
+            strategy = offer.create(chosen, levels)
+        except UsageError as error:
+            refusal = error
+            continue
+        walked = trace.replay(strategy)
+        tried.append(Swept(chosen, walked.accuracy, walked.agreement, walked.relative_cost, walked.reruns, walked.against_static))
+    if not tried:
+        raise refusal or UsageError("there is nothing to sweep over", mend="give at least one value of one option")
+    found, best = [], -1.0
+    for point in sorted(tried, key=lambda p: (p.relative_cost, -_quality(p))):
+        found.append(replace(point, on_front=_quality(point) > best))
+        best = max(best, _quality(point))
+    return tuple(found)
+
+
+def _quality(point: Swept) -> float:
+    return point.agreement if point.accuracy is None else point.accuracy

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import bundle as bundles
 from .errors import DataError, UsageError
@@ -12,8 +15,10 @@ from .interfaces import Progress, ProgressSink
 from .ledger import Json
 
 if TYPE_CHECKING:
+    from .bundle import Bundle
     from .experiment import Choice, DataChoice
     from .plugins import Registry
+    from .replays import Trace
 
 SECONDS_PER_LEVEL = 0.8
 
@@ -56,18 +61,54 @@ def measure_bundle(folder: Path, registry: Registry, backend: Choice | None, pro
     }
 
 
-def replay_bundle(folder: Path, registry: Registry, trace: DataChoice, strategy: Choice | None, progress: ProgressSink) -> Json:
-    """A strategy over a trace whose outputs are computed on the bundle's device; paths of the trace are relative to here."""
+def replay_bundle(
+    folder: Path,
+    registry: Registry,
+    trace: DataChoice,
+    strategies: Sequence[Choice],
+    progress: ProgressSink,
+    costs: str | Sequence[float] = "latency",
+    grid: Mapping[str, Sequence[Any]] | None = None,
+) -> Json:
+    """Strategies (none: the bundle's) over a trace whose outputs are computed once on the bundle's device; paths are relative to here.
+
+    costs: of every level: "latency", "energy" as measured when the bundle was made, or numbers. grid: options of the one strategy, each with
+    values to try in every combination. Returns the walk of one strategy, ``replays`` of several, or the ``sweep``.
+    """
+    from .experiment import choose
+    from .replays import sweep
+
+    content = bundles.read(folder)
+    choices = tuple(strategies) or ((content.strategy,) if content.strategy is not None else ())
+    if not choices:
+        raise UsageError("the bundle has no strategy", where=str(folder), mend="name one with --strategy")
+    if grid and len(choices) > 1:
+        raise UsageError(f"a sweep is over one strategy; {len(choices)} are named", where="--sweep", mend="sweep over one at a time")
+    for option, values in (grid or {}).items():
+        for value in values:  # each by itself is legal; what contradicts itself together is left out of the sweep
+            choose("strategy", json.dumps({choices[0].name: {**choices[0].options, option: value}}), registry, "--sweep")
+    offers = [(choice, registry.get("strategy", choice.name)) for choice in choices]
+    created = [] if grid else [offer.create(choice.options, content.calibration) for choice, offer in offers]
+    recorded = _trace(content, registry, trace, _costs(content, costs), progress)
+    if grid:
+        [(choice, offer)] = offers
+        found = sweep(recorded, offer, content.calibration, grid, choice.options)
+        static = [level.to_json() for level in recorded.static()]
+        return {"schema": 1, "strategy": choice.name, "static": static, "sweep": [point.to_json() for point in found]}
+    walks = [
+        {"strategy": choice.name, "options": dict(choice.options), **recorded.replay(strategy).to_json()}
+        for choice, strategy in zip(choices, created, strict=True)
+    ]
+    return {"schema": 1, **walks[0]} if len(walks) == 1 else {"schema": 1, "replays": walks}
+
+
+def _trace(content: Bundle, registry: Registry, trace: DataChoice, costs: Sequence[float], progress: ProgressSink) -> Trace:
+    """Outputs of every level on a data set."""
     import numpy as np
 
     from .lab import through
-    from .replays import replay
+    from .replays import Trace
 
-    content = bundles.read(folder)
-    choice = strategy or content.strategy
-    if choice is None:
-        raise UsageError("the bundle has no strategy", where=str(folder), mend="name one with --strategy")
-    chosen = registry.get("strategy", choice.name).create(choice.options, content.calibration)
     samples = registry.get("dataset", trace.dataset).load(trace.split, trace.options, Path.cwd())
     shape = content.plan.inputs[0].shape[1:]
     if samples.inputs.shape[1:] != shape or samples.inputs.dtype != np.float32:
@@ -87,6 +128,30 @@ def replay_bundle(folder: Path, registry: Registry, trace: DataChoice, strategy:
         runner.close()
     finally:
         device.close()
-    notes = () if samples.notes is None else samples.notes.tolist()
-    walked = replay(chosen, outputs, content.calibration, samples.labels, already_softmax=content.already_softmax, notes=notes)
-    return {"schema": 1, "strategy": choice.name, **walked.to_json()}
+    return Trace.of(
+        outputs,
+        content.calibration,
+        samples.labels,
+        already_softmax=content.already_softmax,
+        notes=() if samples.notes is None else samples.notes.tolist(),
+        groups=samples.groups,
+        costs=costs,
+    )
+
+
+def _costs(content: Bundle, costs: str | Sequence[float]) -> Sequence[float]:
+    """One cost per level."""
+    if costs == "latency":
+        return [level.relative_cost for level in content.calibration]
+    if costs == "energy":
+        energies = [point.energy_mj for point in content.points]
+        if None in energies:
+            raise UsageError("the bundle has no energy", where="--costs", mend="measure it: add 'energy' to the experiment")
+        return [energy for energy in energies if energy is not None]
+    if isinstance(costs, str) or len(costs) != len(content.points) or not all(0 < cost < inf for cost in costs):
+        raise UsageError(
+            f"{costs} is no cost for each of {len(content.points)} levels",
+            where="--costs",
+            mend="latency, energy, or as many numbers above 0 as there are levels, the exact one first: 1,0.86,0.84",
+        )
+    return costs

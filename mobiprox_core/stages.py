@@ -220,6 +220,7 @@ class Stages:
                 trace.labels,
                 already_softmax=self.resolved.already_softmax,
                 notes=() if trace.notes is None else trace.notes.tolist(),
+                groups=trace.groups,
             )
             write_json(self.ledger.folder / REPLAY, {"schema": 1, "strategy": choice.name, **walked.to_json()})
 

@@ -18,9 +18,9 @@ from mobiprox_core.adaptation import (
     fit_temperature,
     probabilities,
 )
-from mobiprox_core.errors import BundleError, DataError, PluginError
+from mobiprox_core.errors import BundleError, DataError, PluginError, UsageError
 from mobiprox_core.interfaces import ClassConfidence, LevelCalibration, Observation, Rerun
-from mobiprox_core.replays import Trace, replay
+from mobiprox_core.replays import Paired, Trace, paired, replay, sweep
 
 NOTHING = ClassConfidence(0, 0, None, None)
 
@@ -397,3 +397,53 @@ def test_agreement_counts_what_is_sure_enough_and_differs(seed: int, grouped: bo
         assert differing == pytest.approx(wrong.mean())
         shares = [wrong.mean()] if who is None else [wrong[who == name].mean() for name in sorted(set(who))]
         assert by_group == pytest.approx(np.mean(shares))
+
+
+# --------------------------------------------------------------------------------------------------------- comparisons and sweeps
+
+
+def test_a_paired_interval_is_students_over_groups() -> None:
+    """Four groups of ten; one walk is right 3, 1, 2 and 2 times more often in them. By hand: mean 2 of 10, deviation 0.0816, t = 3.182."""
+    groups = np.repeat(list("abcd"), 10)
+    correct, other = np.zeros(40, bool), np.zeros(40, bool)
+    for group, more in enumerate((3, 1, 2, 2)):
+        correct[10 * group : 10 * group + more] = True
+    found = paired(correct, other, groups)
+    half = 3.182 * np.std([0.3, 0.1, 0.2, 0.2], ddof=1) / 2
+    assert (found.difference_pp, found.units) == (pytest.approx(20), 4)
+    assert (found.low_pp, found.high_pp) == (pytest.approx(100 * (0.2 - half), abs=0.05), pytest.approx(100 * (0.2 + half), abs=0.05))
+
+
+def test_a_paired_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """Groups that differ: six people, some of whom a level serves much worse; the truth is -5 points."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        worse = np.repeat(rng.normal(0.05, 0.03, 12), 80)
+        other = rng.random(960) < 0.9
+        correct = other & (rng.random(960) >= worse / 0.9)
+        found = paired(correct, other, np.repeat(np.arange(12), 80).astype(np.str_))
+        covered += found.low_pp <= -5 <= found.high_pp
+    assert covered >= 0.92 * 400
+
+
+def test_walks_that_cannot_be_told_apart_differ_by_nothing() -> None:
+    same = np.array([True, False, True])
+    assert paired(same, same) == Paired(0.0, 0.0, 0.0, 3)
+
+
+def test_a_sweep_leaves_out_what_the_strategy_refuses() -> None:
+    class Offer:
+        name, summary, options = "stay", "stays", {}
+
+        def create(self, options: Any, levels: Any) -> Diary:
+            if options["level"] == 9:
+                raise UsageError("no level 9")
+            return Diary(options["level"], [])
+
+    levels = flat(1.0, 0.5, 0.25, 0.1)
+    trace = Trace.of([one_hot(0, 1, 2, 0), one_hot(0, 1, 2, 1), one_hot(0, 1, 0, 1), one_hot(0, 1, 2, 1)], levels)
+    found = sweep(trace, Offer(), levels, {"level": [2, 9, 1, 3, 0]})
+    assert [(p.options["level"], p.on_front) for p in found] == [(3, True), (2, False), (1, False), (0, True)]
+    with pytest.raises(UsageError, match="no level 9"):
+        sweep(trace, Offer(), levels, {"level": [9]})

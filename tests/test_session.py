@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx.reference import ReferenceEvaluator
 from small import small_network
 
 import mobiprox_core as mobiprox
 from mobiprox_core import bundle as bundles
-from mobiprox_core import plugins
+from mobiprox_core import cli, plugins
 from mobiprox_core.configuration import EXACT_CONFIGURATION, Configuration, Setting
 from mobiprox_core.errors import BundleError, DataError, DeviceError, UsageError
 from mobiprox_core.experiment import Choice
@@ -202,3 +204,64 @@ def test_a_wrong_setting_is_refused_with_what_was_meant(model_file: Path, settin
     with pytest.raises(UsageError) as caught:
         mobiprox.open_model(model_file, settings=settings)
     assert words in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------------------------------- replays
+
+
+@pytest.fixture
+def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Forty samples of five people, as the command line takes them."""
+    rng = np.random.default_rng(2)
+    people = np.repeat([f"p{i}" for i in range(5)], 8)
+    np.savez(tmp_path / "t.npz", x=rng.normal(0, 1, (40, 3, 16, 16)).astype(np.float32), y=rng.integers(0, 4, 40), g=people)
+    monkeypatch.chdir(tmp_path)
+    return "{dataset: arrays, split: all, inputs: t.npz, inputs_key: x, labels_key: y, groups_key: g}"
+
+
+def replayed(*arguments: str) -> Any:
+    return CliRunner().invoke(cli.main, ["replay", *arguments])
+
+
+def test_strategies_are_replayed_side_by_side(bundle: Path, trace: str) -> None:
+    options = [str(bundle), "--trace", trace, "--strategy", "naive", "--strategy", "{state: {votes: 1}}", "--costs", "1,0.5,0.25"]
+    naive, state = json.loads(replayed(*options, "--json").stdout)["replays"]
+    assert (naive["strategy"], state["strategy"], state["options"]) == ("naive", "state", {"votes": 1})
+    assert [level["relative_cost"] for level in naive["static"]] == [1, 0.5, 0.25]
+    for walk in (naive, state):
+        gained = np.mean(walk["timeline"]["correct"]) - np.mean(walk["timeline"]["exact_correct"])
+        assert walk["against_exact"]["difference_pp"] == pytest.approx(100 * gained)
+        assert walk["against_exact"]["low_pp"] <= 100 * gained <= walk["against_exact"]["high_pp"]
+        assert walk["against_exact"]["units"] == 5
+    printed = replayed(*options).stdout
+    assert "naive" in printed
+    assert "over 5 groups" in printed
+
+
+def test_a_sweep_tries_every_combination_and_finds_the_front(bundle: Path, trace: str) -> None:
+    options = [str(bundle), "--trace", trace, "--sweep", "memory=1,2,3", "--sweep", "votes=1,2"]
+    points = json.loads(replayed(*options, "--json").stdout)["sweep"]
+    assert sorted((p["options"]["memory"], p["options"]["votes"]) for p in points) == [(m, v) for m in (1, 2, 3) for v in (1, 2)]
+    assert [p["relative_cost"] for p in points] == sorted(p["relative_cost"] for p in points)
+    for p in points:
+        better = [q for q in points if q["relative_cost"] <= p["relative_cost"] and q["accuracy"] > p["accuracy"]]
+        assert not (p["on_front"] and better)
+    assert "of 6 combinations" in replayed(*options).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--costs", "1,2"], "--costs: [1.0, 2.0] is no cost for each of 3 levels"),
+        (["--costs", "money"], "--costs: money is no cost"),
+        (["--costs", "energy"], "--costs: the bundle has no energy"),
+        (["--sweep", "memory"], "--sweep: 'memory' names no values"),
+        (["--sweep", "memry=1"], "--sweep: "),
+        (["--sweep", "memory=0"], "--sweep: "),
+        (["--sweep", "memory=1", "--strategy", "state", "--strategy", "naive"], "--sweep: a sweep is over one strategy"),
+    ],
+)
+def test_what_cannot_be_replayed_is_refused(bundle: Path, trace: str, options: list[str], words: str) -> None:
+    done = replayed(str(bundle), "--trace", trace, *options)
+    assert done.exit_code == 2
+    assert words in done.stderr
