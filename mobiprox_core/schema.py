@@ -6,16 +6,16 @@ import json
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .document import KeyPath
 from .errors import PluginError
-from .interfaces import Offer
 from .plugins import KINDS, Registry, did_you_mean
 
 if TYPE_CHECKING:
-    from jsonschema import ValidationError
-    from jsonschema.protocols import Validator
+    from jsonschema_rs import Draft202012Validator, ValidationError
+
+    from .interfaces import Offer
 
 SCHEMA_NUMBER = 1
 """What the key `mobiprox` of an experiment file must say."""
@@ -109,15 +109,15 @@ def _data(registry: Registry, mentioned: Container[str] | None) -> Schema:
 
 def _options(kind: str, name: str, registry: Registry) -> Schema:
     """A plugin's own schema, closed. Raises PluginError where it is none, or has a key that core has."""
-    from jsonschema import Draft202012Validator, SchemaError
+    from jsonschema_rs import ReferencingError
 
     offer: Offer = registry.get(kind, name)
     options = {"properties": {}, **offer.options, "type": "object", "additionalProperties": False}
     try:
-        Draft202012Validator.check_schema(options)
-    except SchemaError as error:
+        _validator(options)
+    except (ValueError, ReferencingError) as error:  # ValueError: an invalid schema, or values that JSON has not
         plugin = registry.provider(kind, name)
-        raise plugin.fault(f"offers the {kind} '{name}' with options that are no JSON Schema: {error.message}") from error
+        raise plugin.fault(f"offers the {kind} '{name}' with options that are no JSON Schema: {str(error).splitlines()[0]}") from error
     if taken := sorted(options["properties"].keys() & RESERVED.get(kind, frozenset())):
         raise registry.provider(kind, name).fault(f"offers the {kind} '{name}' with an option of a reserved name: {', '.join(taken)}")
     return options
@@ -183,34 +183,55 @@ def _named(kind: str, registry: Registry, mentioned: Container[str] | None) -> S
 def faults(value: Any, schema: Schema, registry: Registry) -> Iterator[tuple[KeyPath, str, str]]:
     """(key path, what, mend) of everything that is wrong with a value."""
     for error in _validator(schema).iter_errors(value):
-        yield from _explain(error, registry)
+        yield from _explain(error, value, schema, registry)
 
 
-def _validator(schema: Schema) -> Validator:
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import extend
+def _validator(schema: Schema) -> Draft202012Validator:
+    """Raises ValueError or ReferencingError where it is no schema; nothing is fetched from elsewhere."""
+    from jsonschema_rs import Draft202012Validator
 
-    def whole(_: object, value: object) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool)
-
-    strict = extend(  # type: ignore[no-untyped-call]
-        Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", whole)
-    )
-    checked: Validator = strict(schema)
-    return checked
+    return Draft202012Validator(schema, keywords={"type": _Type}, offline=True)
 
 
-def _explain(error: ValidationError, registry: Registry) -> Iterator[tuple[KeyPath, str, str]]:
-    path: KeyPath = tuple(error.absolute_path)
-    schema: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
-    keyword = str(error.validator)
-    value: Any = error.instance
-    bound: Any = error.validator_value
-    if keyword == "additionalProperties" and isinstance(value, Mapping):
+class _Type:
+    """The keyword `type`, but a whole number is one that is written as such: not 4.0, as JSON Schema has it."""
+
+    _CLASSES: ClassVar[Mapping[str, tuple[type, ...]]] = {
+        "string": (str,),
+        "number": (int, float),
+        "integer": (int,),
+        "boolean": (bool,),
+        "array": (list,),
+        "object": (dict,),
+        "null": (type(None),),
+    }
+
+    def __init__(self, schema: Schema, value: Any, path: list[str | int]) -> None:
+        self.types = [value] if isinstance(value, str) else value
+
+    def validate(self, instance: Any) -> None:
+        wanted = [t for t in self.types if not (isinstance(instance, bool) and t in ("number", "integer"))]  # a bool is an int in Python
+        if not any(isinstance(instance, self._CLASSES[t]) for t in wanted):
+            raise ValueError(f"expected {' or '.join(_TYPES[t] for t in self.types)}")
+
+
+def _explain(error: ValidationError, value: Any, whole: Schema, registry: Registry) -> Iterator[tuple[KeyPath, str, str]]:
+    """whole: the schema that `value` was checked against."""
+    from jsonschema_rs import ValidationErrorKind
+
+    kind = error.kind
+    if isinstance(kind, ValidationErrorKind.PropertyNames):
+        yield from _explain(kind.error, value, whole, registry)
+        return
+    path, _ = _along(value, error.instance_path)
+    _, rules = _along(whole, error.schema_path)
+    bound: Any = rules[-1]
+    schema: Mapping[str, Any] = {} if kind.name == "falseSchema" else rules[-2]
+    keyword = kind.name
+    value = error.instance
+    if isinstance(kind, ValidationErrorKind.AdditionalProperties):
         known = schema.get("properties", {})
-        for extra in value:
-            if extra in known:
-                continue
+        for extra in kind.unexpected:
             if _KIND in schema:
                 yield (*path, extra), *_unknown(schema[_KIND], extra, registry)
             else:
@@ -219,9 +240,8 @@ def _explain(error: ValidationError, registry: Registry) -> Iterator[tuple[KeyPa
     elif keyword == "enum" and _KIND in schema:
         if isinstance(value, str):
             yield path, *_unknown(schema[_KIND], value, registry)
-    elif keyword == "required" and isinstance(value, Mapping):
-        # jsonschema gives one error per missing key and names it only in the message
-        key = next(key for key in bound if key not in value and error.message.startswith(repr(key)))
+    elif isinstance(kind, ValidationErrorKind.Required) and isinstance(value, Mapping):
+        key = kind.property
         known = schema.get("properties", {})
         if key not in [did_you_mean(extra, known) for extra in value if extra not in known]:  # a misspelt key is one fault, not two
             yield path, f"'{key}' is missing", _add(key, known.get(key, {}))
@@ -241,6 +261,21 @@ def _explain(error: ValidationError, registry: Registry) -> Iterator[tuple[KeyPa
         if keyword in ("type", "enum", "const", "anyOf", "oneOf"):
             what = f"expected {_describe(schema)}, got {_got(value)}"
         yield path, what, _mend(path, schema, value)
+
+
+def _along(root: Any, steps: Iterable[str | int]) -> tuple[KeyPath, list[Any]]:
+    """The keys of a path, and the values that it passes, `root` first.
+
+    steps: as the library gives them, which takes keys that are all digits for numbers.
+    """
+    path: list[str | int] = []
+    passed = [root]
+    for step in steps:
+        at = passed[-1]
+        key = step if isinstance(at, list) or step in at else next(k for k in at if k.lstrip("+").isdecimal() and int(k) == step)
+        path.append(key)
+        passed.append(at[key])
+    return tuple(path), passed
 
 
 def _unknown(kind: str, name: str, registry: Registry) -> tuple[str, str]:

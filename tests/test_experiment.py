@@ -206,6 +206,7 @@ BROKEN: dict[str, tuple[str, str, int, str, str, str]] = {
         "write 5.0",
     ),
     "a fraction for a whole number": ("levels: 4", "levels: 4.5", 9, "search.levels", "expected a whole number, got 4.5", "levels: 10"),
+    "a whole number with a fraction": ("levels: 4", "levels: 4.0", 9, "search.levels", "expected a whole number, got 4.0", "levels: 10"),
     "a number that is too small": ("[2, 3]", "[2, 1]", 7, "techniques[0].spline.strides[1]", "expected at least 2, got 1", ""),
     "a loss that is not above zero": ("max_loss_pp: 5", "max_loss_pp: 0", 9, "search.max_loss_pp", "expected more than 0, got 0", ""),
     "a number for a list": ("[2, 3]", "2", 7, "techniques[0].spline.strides", "expected a list, got 2", "[2]"),
@@ -340,6 +341,23 @@ def test_the_faults_are_there_for_programs_as_well(folder: Path) -> None:
     assert value["schema"] == 1
     assert value["valid"] is False
     assert value["faults"][0]["mend"] == "did you mean 'blur'?"
+
+
+def test_keys_of_digits_and_keys_by_pattern_are_found_in_the_file(folder: Path, site: Path) -> None:
+    properties = {"07": {"type": "string"}, "named": {"propertyNames": {"pattern": "^a"}, "patternProperties": {"^a": {"type": "integer"}}}}
+    options = {"type": "object", "properties": properties, "patternProperties": {"^x": {"type": "integer"}}}
+    distribution(
+        site, "odd", f'@hookimpl\ndef mobiprox_techniques():\n    made = Offered("odd")\n    made.options = {options}\n    return [made]'
+    )
+    text = GOOD.replace("  - blur\n", "  - odd:\n      '07': 1\n      x1: 1\n      y1: 1\n      named:\n        a: b\n        c: 1\n")
+    with pytest.raises(ExperimentError) as caught:
+        load(folder, text)
+    assert [(int(fault.where.split(":")[1]), fault.where.split("odd")[1], fault.what) for fault in caught.value.faults] == [
+        (9, ".07", "expected text, got 1"),
+        (11, ".y1", "unknown key 'y1'"),
+        (12, ".named", "'c' does not have the form ^a"),
+        (13, ".named.a", "expected a whole number, got 'b'"),
+    ]
 
 
 def test_a_file_that_is_not_there_is_a_matter_of_usage(folder: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 
 from mobiprox_core.interfaces import Offer, Options
 
@@ -22,14 +22,14 @@ def check_description(offer: Offer, options: Options) -> None:
     assert "\n" not in offer.summary, "the summary is one line"
     schema = plain(offer.options)
     assert schema.get("type") == "object", "options are the schema of an object"
-    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema_rs.meta.validate(schema)
     for key, option in schema.get("properties", {}).items():
         assert option.get("description"), f"option '{key}' has no description"
         if "default" in option:
-            jsonschema.validate(option["default"], option)
+            jsonschema_rs.validate(option, option["default"])
         else:
             assert key in schema.get("required", []), f"option '{key}' has neither a default nor is it required"
-    jsonschema.validate(plain(options), schema | {"additionalProperties": False})
+    jsonschema_rs.validate(schema | {"additionalProperties": False}, plain(options))
 
 
 def check_loads_lightly(offer: Offer) -> None:
