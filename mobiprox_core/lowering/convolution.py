@@ -225,16 +225,22 @@ class _Sum:
 
 
 def register_tile(device: DeviceInfo, pixels: int, vectors: int) -> tuple[str, int, int]:
-    """Template, pixels and vectors of the register tile: as many accumulators as hide latency and fit the registers."""
+    """Template, pixels and vectors of the register tile.
+
+    Wide units: eight accumulators hide the latency, so one vector will do; where pixels are few, weights come from memory, and two or
+    four vectors keep more of it in flight. Narrow units: sixteen registers, which twelve accumulators fill.
+    """
     if pixels < 4:
         return "dense", 8, 1
-    if pixels < 8:
-        return "convolution", 4, 2 if vectors % 2 == 0 else 1
+    rows = min(8, pixels // 4 * 4)
     if device.isa == "avx512":
-        return "convolution", 8, 2 if vectors % 2 == 0 else 1
+        wanted = 1 if pixels > 64 else 2 if pixels >= 8 else 4
+        return "convolution", rows, next(n for n in (4, 2, 1) if n <= wanted and vectors % n == 0)
     if device.kind == "gpu":
         return "convolution", 4, 1
-    return "convolution", 6, 2 if vectors % 2 == 0 else 1
+    if vectors % 3 == 0:
+        return "convolution", 4, 3
+    return "convolution", 6 if pixels >= 6 else 4, 2 if vectors % 2 == 0 else 1
 
 
 def _emit_fill(b: Builder, op: Operator, tables: Tables, fill: Fill, layout: Layout, residual: View | None, last: bool) -> None:
