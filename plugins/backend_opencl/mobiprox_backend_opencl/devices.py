@@ -1,4 +1,4 @@
-"""Finding devices, learning what they can do, and keeping broken ones away from the process."""
+"""Choosing a device, learning what it can do, and keeping broken ones away from the process."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 from mobiprox_core.errors import DeviceError
 from mobiprox_core.interfaces import DeviceReport, Options
 from mobiprox_core.plan import DeviceInfo
 
+from . import trial
+from .finding import Found, find
 from .runner import OpenCLDevice
 
 VECTOR = {"generic": 4, "avx2": 8, "avx512": 16}
@@ -26,59 +26,8 @@ ISA_FLAGS = {"avx512": {"avx512f", "avx512vl", "avx512bw", "avx512dq", "avx2", "
 """CPU flags that an instruction set needs, best first."""
 
 CANARY_SECONDS = 120
-
-
-def pyopencl() -> ModuleType:
-    """pyopencl, with PoCL told (before its first import) to offer its one-thread device beside the threaded one."""
-    os.environ.setdefault("POCL_DEVICES", "basic pthread")
-    os.environ.setdefault("PYOPENCL_COMPILER_OUTPUT", "0")
-    try:
-        import pyopencl as cl
-    except Exception as fault:  # a broken loader raises what it likes
-        raise DeviceError(f"pyopencl cannot be imported: {fault}", mend="pip install 'pyopencl[pocl]'") from fault
-    return cl
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A device as the runtime reports it; index as `mobiprox devices` counts."""
-
-    index: int
-    handle: Any
-    name: str
-    runtime: str
-    driver: str
-    is_cpu: bool
-    fp16: bool
-    compute_units: int
-    max_alloc_bytes: int
-
-
-def find() -> list[Found]:
-    """Every device of every platform, equal platforms once."""
-    cl = pyopencl()
-    try:
-        platforms = cl.get_platforms()
-    except cl.Error as fault:
-        raise DeviceError(f"OpenCL finds no platform: {fault}", mend="pip install 'pyopencl[pocl]' brings one for the CPU") from fault
-    found: list[Found] = []
-    seen: set[tuple[str, str]] = set()
-    for platform in platforms:
-        try:
-            devices = platform.get_devices()
-        except cl.Error:
-            continue
-        for d in devices:
-            name, runtime = d.name.strip(), platform.version.partition("  ")[0].strip()
-            if (name, runtime) in seen:
-                continue
-            seen.add((name, runtime))
-            cpu = bool(d.type & cl.device_type.CPU)
-            fp16 = "cl_khr_fp16" in d.extensions
-            found.append(
-                Found(len(found), d, name, runtime, d.driver_version.strip(), cpu, fp16, d.max_compute_units, d.max_mem_alloc_size)
-            )
-    return found
+NO_ANSWER = f"no answer within {CANARY_SECONDS} s"
+"""The one verdict that is not kept: the machine may have been busy."""
 
 
 def reports() -> Sequence[DeviceReport]:
@@ -194,14 +143,14 @@ def canary(device: Found, info: DeviceInfo) -> str | None:
     A runtime's fault can end the process, and nothing in Python catches that. Verdicts are kept on disk, by device, driver,
     runtime, instruction set and the text of the kernels.
     """
-    from . import trial
-
     key = hashlib.sha256(repr((device.name, device.driver, device.runtime, info, trial.digest())).encode()).hexdigest()[:24]
     kept = cache_folder() / f"canary-{key}.json"
     try:
         verdict: str | None = json.loads(kept.read_text())["verdict"]
     except (OSError, ValueError, KeyError):
         verdict = _fly(device.index, info)
+        if verdict == NO_ANSWER:
+            return verdict
         temporary = kept.with_suffix(f".{os.getpid()}")
         temporary.write_text(json.dumps({"device": device.name, "isa": info.isa, "verdict": verdict}))
         temporary.replace(kept)
@@ -209,13 +158,11 @@ def canary(device: Found, info: DeviceInfo) -> str | None:
 
 
 def _fly(index: int, info: DeviceInfo) -> str | None:
-    from dataclasses import asdict
-
     command = [sys.executable, "-m", "mobiprox_backend_opencl.trial", str(index), json.dumps(asdict(info))]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CANARY_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return f"no answer within {CANARY_SECONDS} s"
+        return NO_ANSWER
     if done.returncode == 0:
         return None
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -286,7 +286,9 @@ class OpenCLRunner:
         if name not in self._tensors:
             slot = next((slot for slot in self.plan.tensors if slot.name == name), None)
             if slot is None:
-                raise UsageError(f"the plan of '{self.plan.name}' keeps no activation called '{name}'", mend="lower it with keep_activations")
+                raise UsageError(
+                    f"the plan of '{self.plan.name}' keeps no activation called '{name}'", mend="lower it with keep_activations"
+                )
             self._tensors[name] = _Window(self._arena, slot)
         return self._tensors[name].read()
 

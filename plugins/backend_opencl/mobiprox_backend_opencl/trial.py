@@ -81,7 +81,7 @@ def main() -> None:
     from mobiprox_core.lowering import lower
     from mobiprox_core.plan import DeviceInfo
 
-    from .devices import find
+    from .finding import find
     from .runner import OpenCLDevice
 
     index, info = int(sys.argv[1]), DeviceInfo(**json.loads(sys.argv[2]))
