@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from . import plugins
 from .configuration import EXACT, Configuration, KnobSetting, OpId, Setting
 from .errors import DataError, UsageError
+from .heartbeat import Heartbeat
 from .interfaces import Device, Observation, Rerun, Runner, Strategy, Technique
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from .bundle import Bundle
     from .graph import Graph, Operator, Shape
-    from .interfaces import Floats
+    from .interfaces import Floats, LevelCalibration
     from .plugins import Registry
 
 
@@ -54,7 +55,8 @@ class Prediction:
 class Session:
     """A bundle on a device. After every inference its strategy chooses the level of the next one.
 
-    strategy: None where levels are set by hand. inferences: how many inputs there were. A context manager.
+    strategy: None where levels are set by hand. inferences: how many inputs there were. heartbeat: measured against profiled
+    latencies; where they drift apart, the bundle's strategy starts anew on the corrected costs. A context manager.
     """
 
     def __init__(self, bundle: Bundle, device: Device, strategy: Strategy | None) -> None:
@@ -64,6 +66,7 @@ class Session:
         self._shape = bundle.plan.inputs[0].shape
         self._level = 0
         self.inferences = 0
+        self.heartbeat = Heartbeat([point.latency_ms for point in bundle.points])
         self.strategy = strategy
 
     @classmethod
@@ -80,8 +83,12 @@ class Session:
         options = {**content.backend.options, **({} if device == "auto" else {"device": device})}
         opened = registry.get("backend", content.backend.name).open(options)
         choice = content.strategy
-        strategy = None if choice is None else registry.get("strategy", choice.name).create(choice.options, content.calibration)
-        return cls(content, opened, strategy)
+        if choice is None:
+            return cls(content, opened, None)
+        offer = registry.get("strategy", choice.name)
+        session = cls(content, opened, offer.create(choice.options, content.calibration))
+        session._remake = lambda levels: offer.create(choice.options, levels)
+        return session
 
     @property
     def levels(self) -> int:
@@ -113,6 +120,7 @@ class Session:
     def strategy(self, strategy: Strategy | None) -> None:
         self._strategy = strategy
         self._state = None if strategy is None else strategy.start()
+        self._remake: Callable[[Sequence[LevelCalibration]], Strategy] | None = None
 
     def infer(self, x: npt.ArrayLike, **surroundings: Any) -> Prediction:
         """Run one input, float32 of the network's shape with or without the batch axis; again at a dearer level if the strategy asks.
@@ -133,6 +141,7 @@ class Session:
         if unknown := sorted(set(surroundings) - SURROUNDINGS):
             raise UsageError(f"'{unknown[0]}' is nothing that a strategy knows of", mend=f"there are: {', '.join(sorted(SURROUNDINGS))}")
         values = values.reshape(self._shape)
+        drifts = len(self.heartbeat.drifts)
         prediction = self._run(values)
         self.inferences += 1
         if self._strategy is None:
@@ -146,6 +155,10 @@ class Session:
             observation = Observation(prediction.label, prediction.confidence, prediction.level, **surroundings, rerun=True)
             self._state, chosen = self._strategy.step(self._state, observation)
         self.level = checked_level(self._strategy, chosen, self.levels, self.inferences - 1)
+        if len(self.heartbeat.drifts) > drifts and self._remake is not None:
+            costs = zip(self.bundle.calibration, self.heartbeat.relative_costs, strict=True)
+            self._strategy = self._remake([replace(level, relative_cost=cost) for level, cost in costs])
+            self._state = self._strategy.start()
         return prediction
 
     def _run(self, values: Floats) -> Prediction:
@@ -155,6 +168,7 @@ class Session:
         begin = perf_counter()
         output = self._runner.run(values)
         latency_ms = 1e3 * (perf_counter() - begin)
+        self.heartbeat.beat(self._level, latency_ms)
         outputs = (output[0] if isinstance(output, tuple) else output).reshape(-1)
         temperature = self.bundle.calibration[self._level].temperature
         label = int(outputs.argmax())
