@@ -51,10 +51,14 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One operator under one setting: what to launch, in order. No launches: a view that costs nothing."""
+    """One operator under one setting: what to launch, in order. No launches: a view that costs nothing.
+
+    geometry: variants of one operator that share it, unless it is empty, differ in weights only, so they take equally long.
+    """
 
     setting: Setting
     launches: tuple[Launch, ...]
+    geometry: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from ..program import Instance, assemble
 from ..tables import KernelSource
 from .arena import Arena
 from .builder import Builder
-from .convolution import conv_halo, emit_tables, exact_tables
+from .convolution import conv_halo, emit_tables, exact_tables, geometry
 from .operators import EMIT, same_layout
 from .views import BUFFER_SHIFT, Layout, View, four, moved
 
@@ -105,7 +105,7 @@ class _Lowering:
                 variants[0].operator.name,
                 variants[0].operator.kind,
                 tuple(
-                    Variant(setting, tuple(self._launch(*launch) for launch in builder.launches))
+                    Variant(setting, tuple(self._launch(*launch) for launch in builder.launches), builder.geometry)
                     for setting, builder in zip(offered.get(variants[0].operator.name, (EXACT,)), variants, strict=True)
                 ),
             )
@@ -173,6 +173,7 @@ class _Lowering:
                     fitted = technique.prepare(part, operator, statistics)
                     tables = technique.edit(part, operator, tables, self.device, fitted)
                 emit_tables(builder, operator, tables)
+                builder.geometry = geometry(tables)
             else:
                 builder.exact(operator)
         except InfeasibleSetting as fault:

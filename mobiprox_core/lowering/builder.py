@@ -31,6 +31,7 @@ class Builder:
     instances: set[Instance] = field(default_factory=set)
     launches: list[tuple[str, int, tuple[int, ...]]] = field(default_factory=list)
     scratched: dict[Layout, int] = field(default_factory=dict)
+    geometry: str = ""
 
     def launch(self, function: str, units: int, row: Iterable[int]) -> None:
         ints = tuple(int(i) for i in row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,16 @@ def exact_tables(op: Operator, graph: Graph) -> Tables:
     _, _, rows, columns = four(graph.shape(op.output)) if op.kind == "conv" else (1, 1, 1, 1)
     flat = weight.reshape(weight.shape[0], -1)
     return Tables(np.arange(rows), np.arange(columns), np.arange(flat.shape[1]), flat, op.constants["bias"])
+
+
+def geometry(tables: Tables) -> str:
+    """A digest of all that is in tables but the values of weights, bias and scale."""
+    lines = [tables.rows, tables.columns, tables.taps, *(fill.kept for fill in tables.fills)]
+    words = (tables.storage.name, tables.scale is None, *((fill.function, fill.axis) for fill in tables.fills))
+    digest = sha256(repr(words).encode())
+    for line in lines:
+        digest.update(repr((line.dtype.str, line.shape)).encode() + line.tobytes())
+    return digest.hexdigest()
 
 
 def emit_tables(b: Builder, op: Operator, tables: Tables) -> None:
