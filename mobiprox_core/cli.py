@@ -140,10 +140,13 @@ def run(file: Path, out: Path | None, resume: bool, as_json: bool) -> ExitCode:
         return ExitCode.DONE
     _print_levels(result)
     if replay := result.get("replay"):
-        click.echo(
-            f"\nreplay of {replay['steps']} steps: {_percent(replay.get('accuracy'))} right at {replay['relative_cost']:.0%} of the exact cost, "
-            f"mean level {replay['mean_level']:.2f}"
+        right = (
+            f"{_percent(replay['accuracy'])} right"
+            if replay["accuracy"] is not None
+            else f"{_percent(replay['agreement'])} as the exact network"
         )
+        cost = f"{replay['relative_cost']:.0%} of the exact cost, mean level {replay['mean_level']:.2f}"
+        click.echo(f"\nreplay of {replay['steps']} steps: {right} at {cost}")
     click.echo(f"\nreport: {out / 'report.html'}\nbundle: {out / 'bundle'}")
     return ExitCode.DONE
 
