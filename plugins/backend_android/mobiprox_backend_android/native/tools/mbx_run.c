@@ -1,0 +1,503 @@
+/*
+ * mbx-run: a bundle from the command line. Every line on stdout is a JSON object with an "event"; a run is complete exactly if its last
+ * line is {"event": "end", "ok": true}. Exit status: 0, 1 for a failure (with "error" in the last line), 2 for wrong arguments.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "bundle.h"
+#include "mobiprox.h"
+#include "opencl.h"
+#include "reader.h"
+#include "runner.h"
+#include "walker.h"
+
+static const char USAGE[] =
+    "usage: mbx-run COMMAND [options]\n"
+    "  --devices                         what can run here\n"
+    "  --info BUNDLE                     opens a bundle and says what it holds and what it runs on\n"
+    "  --infer BUNDLE INPUTS OUTPUTS     raw float32 files; every batch at each of --levels (default: all) or under --variants;\n"
+    "                                    outputs stand in that order: level by level, batch by batch\n"
+    "  --profile BUNDLE                  latency of every level in interleaved rounds, and of a switch of levels\n"
+    "  --operators BUNDLE                latency of every operator under every variant; --only 3,5: of these operators\n"
+    "  --trace BUNDLE INPUTS             the strategy over a file of inputs: level, label, confidence of every step\n"
+    "  --check                           reads folders from stdin, one a line, and checks the bundles in them; no device takes part\n"
+    "  --steps                           reads traces from stdin, one JSON object a line: strategy, options, calibration and\n"
+    "                                    trace [[label, confidence], ...]; answers with the levels walked\n"
+    "options: --device NAME|INDEX  --library FILE  --cache FOLDER  --threads N  --skip-digests  --levels 0,2,..  --variants 0,1,..\n"
+    "         --strategy NAME|none  --strategy-options JSON  --seconds S  --rounds N (at least)  --inputs FILE (for --profile)\n";
+
+typedef struct arguments {
+    const char *command, *places[3];
+    int place_count;
+    const char *levels, *variants, *only, *strategy, *strategy_options, *inputs;
+    double seconds;
+    int rounds;
+    mbx_options open;
+} arguments;
+
+/* ------------------------------------------------------------------------------------------------------------------------- output */
+
+static void put_text(const char *text) {
+    if (!text) {
+        (void)fputs("null", stdout);
+        return;
+    }
+    (void)putchar('"');
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        if (*c == '"' || *c == '\\')
+            (void)printf("\\%c", *c);
+        else if (*c < 0x20 || *c == 0x7f)
+            (void)printf("\\u%04x", *c);
+        else
+            (void)putchar(*c);
+    }
+    (void)putchar('"');
+}
+
+static void put_number(double value) {
+    if (isfinite(value))
+        (void)printf("%.17g", value);
+    else
+        (void)fputs("null", stdout);
+}
+
+static void key(const char *name) { (void)printf(", \"%s\": ", name); }
+static void put_key_text(const char *name, const char *text) { key(name), put_text(text); }
+static void put_key_number(const char *name, double value) { key(name), put_number(value); }
+static void put_key_bool(const char *name, int value) { key(name), (void)fputs(value ? "true" : "false", stdout); }
+static void begin(const char *event) { (void)printf("{\"event\": \"%s\"", event); }
+static void finish(void) {
+    (void)puts("}");
+    (void)fflush(stdout);
+}
+
+static int end(const char *error) {
+    begin("end");
+    put_key_bool("ok", !error);
+    if (error) put_key_text("error", error);
+    finish();
+    return error ? 1 : 0;
+}
+
+static void put_tensor(const mbx_tensor *tensor) {
+    (void)fputs("{\"name\": ", stdout);
+    put_text(tensor->name);
+    key("shape");
+    for (int i = 0; i < tensor->rank; i++) (void)printf("%s%d", i ? ", " : "[", (int)tensor->shape[i]);
+    (void)printf("%s]}", tensor->rank ? "" : "[");
+}
+
+/* ----------------------------------------------------------------------------------------------------------------------- arguments */
+
+static int parse(int count, char **words, arguments *into) {
+    static const char *const COMMANDS[] = {"--devices", "--info", "--infer", "--profile", "--operators", "--trace", "--check", "--steps"};
+    static const int PLACES[] = {0, 1, 3, 1, 1, 2, 0, 0};
+    *into = (arguments){.rounds = 5, .seconds = 1};
+    int wanted = -1;
+    for (size_t i = 0; count > 1 && i < sizeof COMMANDS / sizeof *COMMANDS; i++)
+        if (!strcmp(words[1], COMMANDS[i])) wanted = PLACES[i], into->command = COMMANDS[i] + 2;
+    for (int i = 2; i < count; i++) {
+        const char *word = words[i], *value = i + 1 < count ? words[i + 1] : NULL;
+        const struct {
+            const char *name;
+            const char **to;
+        } texts[] = {{"--device", &into->open.device}, {"--library", &into->open.library}, {"--cache", &into->open.cache_folder},
+                     {"--levels", &into->levels},      {"--variants", &into->variants},   {"--only", &into->only},
+                     {"--strategy", &into->strategy},  {"--strategy-options", &into->strategy_options}, {"--inputs", &into->inputs}};
+        int known = 0;
+        for (size_t t = 0; value && t < sizeof texts / sizeof *texts; t++)
+            if (!strcmp(word, texts[t].name)) *texts[t].to = value, known = 1;
+        char *stop = NULL;
+        double number = value ? strtod(value, &stop) : -1;
+        int is_number = value && stop > value && !*stop && number >= 0 && number < 1e9;
+        if (is_number && !strcmp(word, "--threads")) into->open.threads = (int)number, known = 1;
+        if (is_number && !strcmp(word, "--rounds")) into->rounds = (int)number, known = 1;
+        if (is_number && !strcmp(word, "--seconds")) into->seconds = number, known = 1;
+        if (!strcmp(word, "--skip-digests")) {
+            into->open.skip_digests = 1;
+        } else if (known) {
+            i++;
+        } else if (strncmp(word, "--", 2) && into->place_count < 3) {
+            into->places[into->place_count++] = word;
+        } else {
+            return -1;
+        }
+    }
+    return wanted >= 0 && into->place_count == wanted ? 0 : -1;
+}
+
+/* "1,2,3" as numbers: how many, or -1. */
+static int parse_list(const char *text, int *into, int most) {
+    int count = 0;
+    for (const char *at = text; *at;) {
+        char *stop = NULL;
+        long number = strtol(at, &stop, 10);
+        if (stop == at || number < 0 || number > 1 << 30 || count == most || (*stop && (*stop != ',' || !stop[1]))) return -1;
+        into[count++] = (int)number;
+        at = *stop ? stop + 1 : stop;
+    }
+    return count;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------------- sessions */
+
+/* Buffers for one batch, and the file it comes from. */
+typedef struct stream {
+    FILE *file; /* NULL: the buffers keep what they hold */
+    float **inputs, **outputs;
+    pool pool;
+} stream;
+
+static mbx_session *open_session(const arguments *given) {
+    mbx_options options = given->open;
+    int replaced = given->strategy != NULL;
+    options.no_strategy = replaced || strcmp(given->command, "trace");
+    mbx_session *session = mbx_open(given->places[0], &options);
+    if (!session) (void)end(mbx_last_error(NULL));
+    if (session && replaced && strcmp(given->strategy, "none") && mbx_set_strategy(session, given->strategy, given->strategy_options)) {
+        (void)end(mbx_last_error(session));
+        mbx_close(session);
+        return NULL;
+    }
+    return session;
+}
+
+static float **take_buffers(stream *stream, const mbx_session *session, const mbx_tensor *(*tensor)(const mbx_session *, int), int count) {
+    float **buffers = pool_take(&stream->pool, (size_t)count, sizeof *buffers);
+    for (int i = 0; buffers && i < count; i++)
+        if (!(buffers[i] = pool_take(&stream->pool, (size_t)tensor(session, i)->elements, sizeof(float)))) return NULL;
+    return buffers;
+}
+
+/* Without a file the inputs are noise between -1 and 1, always the same. */
+static int stream_open(stream *stream, const mbx_session *session, const char *path) {
+    *stream = (struct stream){NULL, NULL, NULL, {NULL}};
+    stream->inputs = take_buffers(stream, session, mbx_input, mbx_get_info(session)->inputs);
+    stream->outputs = take_buffers(stream, session, mbx_output, mbx_get_info(session)->outputs);
+    if (!stream->inputs || !stream->outputs) return end("no memory for inputs and outputs");
+    uint32_t seed = 1;
+    for (int i = 0; i < mbx_get_info(session)->inputs; i++)
+        for (int64_t k = 0; k < mbx_input(session, i)->elements; k++) {
+            seed = seed * 1664525u + 1013904223u;
+            stream->inputs[i][k] = (float)(seed >> 8) / (float)(1 << 23) - 1;
+        }
+    if (path && !(stream->file = fopen(path, "rb"))) return end("the file of inputs cannot be read");
+    return 0;
+}
+
+/* 1: a batch was read; 0: the file has ended; -1: it ends within a batch. */
+static int stream_next(stream *stream, const mbx_session *session) {
+    for (int i = 0; i < mbx_get_info(session)->inputs; i++) {
+        size_t wanted = (size_t)mbx_input(session, i)->elements, got = fread(stream->inputs[i], sizeof(float), wanted, stream->file);
+        if (!got && !i && feof(stream->file)) return 0;
+        if (got != wanted) return -1;
+    }
+    return 1;
+}
+
+static void stream_close(stream *stream) {
+    if (stream->file) (void)fclose(stream->file);
+    pool_free(&stream->pool);
+}
+
+static int infer(mbx_session *session, stream *stream, mbx_prediction *prediction) {
+    return mbx_infer(session, (const float *const *)stream->inputs, stream->outputs, prediction);
+}
+
+static void put_info(const mbx_session *session) {
+    const mbx_info *info = mbx_get_info(session);
+    struct rusage usage;
+    (void)getrusage(RUSAGE_SELF, &usage);
+    begin("info");
+    put_key_number("schema", 1);
+    put_key_text("name", info->name);
+    put_key_text("device", info->device);
+    put_key_text("driver", info->driver);
+    put_key_text("runtime", info->runtime);
+    put_key_text("library", info->library);
+    put_key_text("kind", info->kind);
+    put_key_text("isa", info->isa);
+    put_key_text("launch", info->launch);
+    put_key_text("strategy", info->strategy);
+    put_key_number("threads", info->threads);
+    put_key_bool("shared_memory", info->shared_memory);
+    put_key_bool("cached_program", info->cached_program);
+    put_key_number("batch", info->batch);
+    put_key_number("levels", info->levels);
+    put_key_number("classes", info->classes);
+    put_key_number("arena_bytes", (double)info->arena_bytes);
+    put_key_number("open_ms", info->open_ms);
+    put_key_number("peak_memory_bytes", 1024.0 * (double)usage.ru_maxrss);
+    key("inputs");
+    for (int i = 0; i < info->inputs; i++) (void)fputs(i ? ", " : "[", stdout), put_tensor(mbx_input(session, i));
+    (void)fputs("]", stdout);
+    key("outputs");
+    for (int i = 0; i < info->outputs; i++) (void)fputs(i ? ", " : "[", stdout), put_tensor(mbx_output(session, i));
+    (void)fputs("]", stdout);
+    finish();
+}
+
+/* ------------------------------------------------------------------------------------------------------------------------- commands */
+
+static int run_devices(const arguments *given) {
+    opencl cl;
+    fault fault;
+    device found[MOST_DEVICES];
+    if (opencl_load(&cl, given->open.library, &fault)) return end(fault.text);
+    int count = opencl_devices(&cl, found, &fault);
+    for (int i = 0; i < count; i++) {
+        begin("device");
+        put_key_number("index", i);
+        put_key_text("name", found[i].name);
+        put_key_text("driver", found[i].driver);
+        put_key_text("runtime", found[i].runtime);
+        put_key_text("kind", found[i].is_cpu ? "cpu" : "gpu");
+        put_key_number("compute_units", found[i].compute_units);
+        put_key_bool("fp16", found[i].fp16);
+        put_key_bool("shared_memory", found[i].shared_memory);
+        put_key_number("max_alloc_bytes", (double)found[i].max_alloc_bytes);
+        finish();
+    }
+    return end(count < 0 ? fault.text : NULL);
+}
+
+static int run_infer(mbx_session *session, const arguments *given, stream *stream) {
+    const mbx_info *info = mbx_get_info(session);
+    int *chosen = pool_take(&stream->pool, (size_t)info->levels + (size_t)info->operators, sizeof *chosen), count = info->levels;
+    if (!chosen) return end("no memory for levels");
+    for (int i = 0; i < count; i++) chosen[i] = i;
+    if (given->levels && (count = parse_list(given->levels, chosen, info->levels)) < 0) return end("--levels is not a list of levels");
+    if (given->variants && parse_list(given->variants, chosen, info->operators) != info->operators)
+        return end("--variants takes one variant per operator");
+    FILE *file = fopen(given->places[2], "wb");
+    if (!file) return end("the file of outputs cannot be written");
+    int64_t batches = 0;
+    const char *error = NULL;
+    for (int i = 0; !error && i < (given->variants ? 1 : count); i++) {
+        if (given->variants ? mbx_select(session, chosen) : mbx_set_level(session, chosen[i])) error = mbx_last_error(session);
+        rewind(stream->file);
+        int more = 0;
+        while (!error && (more = stream_next(stream, session)) > 0) {
+            if (infer(session, stream, NULL)) error = mbx_last_error(session);
+            for (int o = 0; !error && o < info->outputs; o++) {
+                size_t elements = (size_t)mbx_output(session, o)->elements;
+                if (fwrite(stream->outputs[o], sizeof(float), elements, file) != elements) error = "the file of outputs cannot be written";
+            }
+            batches++;
+        }
+        if (more < 0) error = "the file of inputs ends within a batch";
+    }
+    if (fclose(file) && !error) error = "the file of outputs cannot be written";
+    begin("inferred");
+    put_key_number("batches", (double)batches);
+    finish();
+    return end(error);
+}
+
+/* Nanoseconds of mbx_set_level, by many switches through all levels. */
+static int time_switch(mbx_session *session, double *ns) {
+    enum { SWITCHES = 1 << 20 };
+    int levels = mbx_get_info(session)->levels;
+    double start = clock_ms();
+    for (int i = 0; i < SWITCHES; i++)
+        if (mbx_set_level(session, i % levels)) return -1;
+    *ns = 1e6 * (clock_ms() - start) / SWITCHES;
+    return 0;
+}
+
+static int run_profile(mbx_session *session, const arguments *given, stream *stream) {
+    enum { TIMED = 3, MOST_ROUNDS = 1000 };
+    int levels = mbx_get_info(session)->levels;
+    double ns, (*ms)[TIMED] = pool_take(&stream->pool, (size_t)levels, sizeof *ms), stop = clock_ms() + 1e3 * given->seconds;
+    if (!ms) return end("no memory for times");
+    if (stream->file && stream_next(stream, session) <= 0) return end("the file of inputs holds no batch");
+    for (int round = 0; round < given->rounds || (round < MOST_ROUNDS && clock_ms() < stop); round++) {
+        for (int level = 0; level < levels; level++) {
+            if (mbx_set_level(session, level) || infer(session, stream, NULL)) return end(mbx_last_error(session)); /* brings weights into caches */
+            for (int i = 0; i < TIMED; i++) {
+                double start = clock_ms();
+                if (infer(session, stream, NULL)) return end(mbx_last_error(session));
+                ms[level][i] = clock_ms() - start;
+            }
+        }
+        begin("round");
+        put_key_number("round", round);
+        key("level_ms");
+        for (int level = 0; level < levels; level++) {
+            (void)fputs(level ? ", [" : "[[", stdout);
+            for (int i = 0; i < TIMED; i++) (void)printf("%s%.6f", i ? ", " : "", ms[level][i]);
+            (void)fputs("]", stdout);
+        }
+        (void)fputs("]", stdout);
+        finish();
+    }
+    if (time_switch(session, &ns)) return end(mbx_last_error(session));
+    begin("switch");
+    put_key_number("ns", ns);
+    finish();
+    return end(NULL);
+}
+
+/* One operator: its variants in interleaved rounds. */
+static int profile_operator(mbx_session *session, int index, const arguments *given, double seconds) {
+    enum { MOST_ROUNDS = 4096 };
+    int variants = mbx_variants(session, index), rounds = 0;
+    pool pool = {NULL};
+    int *repeats = pool_take(&pool, (size_t)variants, sizeof *repeats);
+    double (*ms)[MOST_ROUNDS] = pool_take(&pool, (size_t)variants, sizeof *ms), stop = clock_ms() + 1e3 * seconds * variants;
+    int failed = !repeats || !ms;
+    for (; !failed && rounds < MOST_ROUNDS && (rounds < given->rounds || clock_ms() < stop); rounds++)
+        for (int v = 0; !failed && v < variants; v++) failed = mbx_time_operator(session, index, v, 1, &repeats[v], &ms[v][rounds]);
+    for (int v = 0; !failed && v < variants; v++) {
+        begin("operator");
+        put_key_number("index", index);
+        put_key_text("name", mbx_operator_name(session, index));
+        put_key_number("variant", v);
+        put_key_text("setting", mbx_setting(session, index, v));
+        key("ms");
+        for (int r = 0; r < rounds; r++) (void)printf("%s%.6f", r ? ", " : "[", ms[v][r]);
+        (void)fputs(rounds ? "]" : "[]", stdout);
+        finish();
+    }
+    pool_free(&pool);
+    return failed;
+}
+
+static int run_operators(mbx_session *session, const arguments *given, stream *stream) {
+    int operators = mbx_get_info(session)->operators, pairs = 0, *chosen = pool_take(&stream->pool, (size_t)operators, sizeof *chosen);
+    int count = operators;
+    if (!chosen) return end("no memory for operators");
+    for (int o = 0; o < operators; o++) chosen[o] = o;
+    if (given->only && (count = parse_list(given->only, chosen, operators)) < 0) return end("--only is not a list of operators");
+    for (int i = 0; i < count; i++) {
+        if (chosen[i] >= operators) return end("--only names an operator that is not there");
+        pairs += mbx_variants(session, chosen[i]);
+    }
+    if (stream->file && stream_next(stream, session) <= 0) return end("the file of inputs holds no batch");
+    if (infer(session, stream, NULL)) return end(mbx_last_error(session));
+    for (int i = 0; i < count; i++)
+        if (profile_operator(session, chosen[i], given, given->seconds / pairs)) return end(mbx_last_error(session));
+    return end(NULL);
+}
+
+static int run_trace(mbx_session *session, const arguments *given, stream *stream) {
+    mbx_prediction seen;
+    int more = 1, rerun = 0;
+    (void)given;
+    for (int step = -1; rerun || (more = stream_next(stream, session)) > 0;) {
+        step += !rerun;
+        if (infer(session, stream, &seen)) return end(mbx_last_error(session));
+        begin("step");
+        put_key_number("step", step);
+        put_key_number("level", seen.level);
+        put_key_number("label", seen.label);
+        if (mbx_class_name(session, seen.label)) put_key_text("class", mbx_class_name(session, seen.label));
+        put_key_number("confidence", seen.confidence);
+        put_key_number("latency_ms", seen.latency_ms);
+        put_key_bool("rerun", rerun);
+        finish();
+        if (mbx_get_info(session)->strategy && mbx_observe(session, NULL, &rerun) < 0) return end(mbx_last_error(session));
+    }
+    return end(more < 0 ? "the file of inputs ends within a batch" : NULL);
+}
+
+static int with_session(const arguments *given, int (*run)(mbx_session *, const arguments *, stream *), const char *inputs) {
+    mbx_session *session = open_session(given);
+    if (!session) return 1;
+    stream stream;
+    put_info(session);
+    int status = stream_open(&stream, session, inputs) ? 1 : run ? run(session, given, &stream) : end(NULL);
+    stream_close(&stream);
+    mbx_close(session);
+    return status;
+}
+
+static int run_check(const arguments *given) {
+    char *line = NULL;
+    size_t room = 0;
+    while (getline(&line, &room, stdin) > 0) {
+        line[strcspn(line, "\r\n")] = 0;
+        int failed = mbx_check(line, given->open.skip_digests);
+        begin("checked");
+        put_key_bool("ok", !failed);
+        if (failed) put_key_text("error", mbx_last_error(NULL));
+        finish();
+    }
+    free(line);
+    return end(NULL);
+}
+
+/* Walks one trace; 0, or -1. */
+static int walk(const cJSON *line, fault *fault) {
+    pool pool = {NULL};
+    walker walker = {NULL, NULL, NULL, 0, 0};
+    int levels = 0, classes = 0, level = 0, first = 1;
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(line, "strategy"), *options = cJSON_GetObjectItemCaseSensitive(line, "options");
+    const cJSON *trace = cJSON_GetObjectItemCaseSensitive(line, "trace"), *calibration = cJSON_GetObjectItemCaseSensitive(line, "calibration");
+    if (!cJSON_IsString(name) || !cJSON_IsArray(trace) || !calibration || (options && !cJSON_IsObject(options)))
+        return fault_set(fault, "wanted are strategy, options, calibration and trace");
+    const mbx_level_calibration *known = calibration_read(calibration, &levels, &classes, &pool, fault);
+    int failed = !known || walker_open(&walker, name->valuestring, options, known, levels, classes, fault);
+    if (!failed) {
+        begin("walked");
+        key("levels");
+        (void)fputs("[", stdout);
+        for (const cJSON *entry = trace->child; entry && !failed; entry = entry->next, first = 0) {
+            const cJSON *label = cJSON_GetArrayItem(entry, 0), *confidence = cJSON_GetArrayItem(entry, 1);
+            if (!cJSON_IsNumber(label) || !cJSON_IsNumber(confidence)) {
+                failed = fault_set(fault, "an observation is [label, confidence]");
+                break;
+            }
+            mbx_observation seen = {.label = label->valueint, .confidence = confidence->valuedouble, .level = level, .battery = (double)NAN,
+                                    .charging = -1, .temperature_c = (double)NAN, .deadline_ms = (double)NAN, .hour = (double)NAN};
+            mbx_choice choice = {0, 0};
+            failed = walker_step(&walker, &seen, &choice, fault);
+            level = choice.level;
+            if (!failed) (void)printf("%s%d", first ? "" : ", ", level);
+        }
+        (void)fputs("]", stdout);
+        if (failed) put_key_text("error", fault->text);
+        finish();
+    }
+    walker_close(&walker);
+    pool_free(&pool);
+    return failed;
+}
+
+static int run_steps(void) {
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length;
+    fault fault = {""};
+    int failed = 0;
+    while (!failed && (length = getline(&line, &room, stdin)) > 0) {
+        cJSON *parsed = json_parse((const unsigned char *)line, (size_t)length, "stdin", &fault);
+        failed = !parsed || walk(parsed, &fault);
+        cJSON_Delete(parsed);
+    }
+    free(line);
+    return end(failed ? fault.text : NULL);
+}
+
+int main(int count, char **words) {
+    arguments given;
+    if (parse(count, words, &given)) {
+        (void)fputs(USAGE, stderr);
+        return 2;
+    }
+    if (!strcmp(given.command, "devices")) return run_devices(&given);
+    if (!strcmp(given.command, "check")) return run_check(&given);
+    if (!strcmp(given.command, "steps")) return run_steps();
+    if (!strcmp(given.command, "info")) return with_session(&given, NULL, NULL);
+    if (!strcmp(given.command, "infer")) return with_session(&given, run_infer, given.places[1]);
+    if (!strcmp(given.command, "profile")) return with_session(&given, run_profile, given.inputs);
+    if (!strcmp(given.command, "operators")) return with_session(&given, run_operators, given.inputs);
+    return with_session(&given, run_trace, given.places[1]);
+}
