@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .configuration import Configuration
-from .interfaces import Device, Meter, Runner, Technique
+from .configuration import Configuration, KnobSpace, OpId, Setting
+from .errors import InfeasibleSetting
+from .interfaces import Device, Meter, Progress, ProgressSink, Runner, Statistics, Technique
 from .lowering import lower
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from .interfaces import Floats
     from .network import Network
     from .plan import ExecutionPlan
+    from .statistics import Calibration
 
 BATCH = 32
 """Inputs per run where only the outputs count."""
@@ -24,12 +27,20 @@ BATCH = 32
 class Lab:
     """One network on one opened device. A context manager: whatever it loaded is closed at the end."""
 
-    def __init__(self, network: Network, device: Device, techniques: Mapping[str, Technique], sample: Floats) -> None:
-        """sample: float32[>= 1, ...], an input to time with, so that zeros do not flatter."""
+    def __init__(
+        self,
+        network: Network,
+        device: Device,
+        techniques: Mapping[str, Technique],
+        sample: Floats,
+        calibration: Calibration | None = None,
+    ) -> None:
+        """sample: float32[>= 1, ...], an input to time with, so that zeros do not flatter. calibration: None where nothing is fitted."""
         self.network = network
         self.sample = sample
         self.device = device
         self.techniques = techniques
+        self.calibration = calibration
         self._loaded: tuple[tuple[object, ...], Runner] | None = None
 
     def __enter__(self) -> Lab:
@@ -48,9 +59,48 @@ class Lab:
         """The batch size for going through data."""
         return self.network.batch or BATCH
 
+    def statistics(self, op: OpId) -> Statistics | None:
+        """What is known of an operator on calibration inputs."""
+        return None if self.calibration is None else self.calibration(op)
+
+    def fit(self, space: KnobSpace, progress: ProgressSink) -> None:
+        """See to it that everything is fitted that the settings of a space need; only what no earlier run has fitted takes time."""
+        graph = self.network.at_batch(self.single)
+        fitted = [
+            (op, knobs)
+            for op in space
+            for knobs in dict.fromkeys(knobs for setting in space[op] for knobs in setting)
+            if self.techniques[knobs.technique].needs_statistics(knobs)
+        ]
+        if self.calibration is not None:
+            self.calibration.collect(dict.fromkeys(op for op, _ in fitted))
+        for done, (op, knobs) in enumerate(fitted):
+            progress(Progress("calibrate", done, len(fitted), f"fit of {op}"))
+            with suppress(InfeasibleSetting):  # whoever lowers it will find out
+                self.techniques[knobs.technique].prepare(knobs, graph[op], self.statistics(op))
+
     def lower(self, configurations: Sequence[Configuration], batch: int) -> ExecutionPlan:
         """The plan with these levels; the first is exact."""
-        return lower(self.network.at_batch(batch), self.device.info, self.techniques, {}, configurations)
+        return self.plan(batch, {}, configurations)
+
+    def plan(
+        self,
+        batch: int,
+        settings: Mapping[OpId, Sequence[Setting]],
+        levels: Sequence[Configuration] = (),
+        *,
+        keep_activations: bool = False,
+    ) -> ExecutionPlan:
+        """As `lowering.lower`, for this network and device."""
+        return lower(
+            self.network.at_batch(batch),
+            self.device.info,
+            self.techniques,
+            settings,
+            levels,
+            keep_activations=keep_activations,
+            statistics=self.statistics,
+        )
 
     def levels(self, configurations: Sequence[Configuration], batch: int) -> Runner:
         """A runner with these levels; the last one is kept, so that asking again costs nothing."""

@@ -82,7 +82,7 @@ def run(
     sink(Progress("resolve", 0, 0))
     resolved = resolve(experiment, registry)
     ledger = Ledger(out, resume=resume, say=lambda stage, text: sink(Progress(stage, 0, 0, text)))
-    with open_lab(resolved) as lab:
+    with open_lab(resolved, sink) as lab:
         stages = Stages(resolved, lab, ledger, effort, sink, observe)
         profile = stages.profile()
         candidates = stages.search(profile)

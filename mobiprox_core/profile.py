@@ -24,7 +24,6 @@ from .errors import InfeasibleSetting
 from .interfaces import OperatorProfile, Profile, Progress, ProgressSink, Runner, SettingProfile
 from .lab import Lab, filled, median_and_ci, scores, side_by_side
 from .ledger import Journal
-from .lowering import lower
 from .selection import evenly
 
 if TYPE_CHECKING:
@@ -175,10 +174,10 @@ class _Profiler:
 
     def load(self, space: KnobSpace, batch: int, *, keep: bool) -> Runner:
         """A runner with a variant for every setting that is feasible."""
-        graph = self.lab.network.at_batch(batch)
+        self.lab.fit(space, self.progress)
 
         def plan(settings: Mapping[OpId, Sequence[Setting]]) -> ExecutionPlan:
-            return lower(graph, self.lab.device.info, self.lab.techniques, settings, keep_activations=keep)
+            return self.lab.plan(batch, settings, keep_activations=keep)
 
         def is_feasible(name: OpId, setting: Setting) -> bool:
             try:
@@ -213,20 +212,24 @@ class _Profiler:
         return found
 
     def time(self, runner: Runner, name: OpId) -> dict[str, Latency]:
-        """Of all variants of an operator, interleaved; by spelt setting."""
+        """Of all variants of an operator, interleaved; by spelt setting. Those that differ in weights only are timed as one."""
         place = self.places[name]
         variants = runner.plan.operators[place].variants
-        choices = [_variants(runner.plan, {place: number}) for number in range(len(variants))]
+        alike = {number: variant.geometry or str(number) for number, variant in enumerate(variants)}
+        first = {geometry: number for number, geometry in reversed(alike.items())}
+        numbers = sorted(first.values())
+        choices = [_variants(runner.plan, {place: number}) for number in numbers]
         runner.run(self.lab.first(self.lab.single))
         samples = runner.time([place], choices, self.effort.setting_s * len(choices))
-        return {str(v.setting): timed for v, timed in zip(variants, side_by_side(samples), strict=True)}
+        timed = dict(zip(numbers, side_by_side(samples), strict=True))
+        return {str(variant.setting): timed[first[alike[number]]] for number, variant in enumerate(variants)}
 
     # -- change of the output
 
     @cached_property
     def inputs(self) -> npt.NDArray[np.int64]:
-        """Which tuning samples are looked at: evenly spread, and as many batches as the time allows."""
-        spread = np.array(evenly(range(len(self.resolved.tune.inputs)), self.effort.samples))
+        """Which tuning samples are looked at: evenly spread, none that was fitted to, and as many batches as the time allows."""
+        spread = np.array(evenly(self.resolved.unfitted.tolist(), self.effort.samples), dtype=np.int64)
         batches = self.journal.recall("batches") or 1
         most = -(-len(spread) // self.lab.many)
         return np.concatenate([spread[start::most] for start in range(min(batches, most))])

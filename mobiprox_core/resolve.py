@@ -19,7 +19,11 @@ from .ledger import digest
 from .plugins import Registry
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from .graph import Graph
+    from .interfaces import Floats
     from .network import Network
 
 
@@ -28,7 +32,8 @@ class Resolved:
     """An experiment with its network, data and plugins at hand.
 
     trace: None where there is none. already_softmax: whether the network's output is probabilities rather than logits.
-    macs: multiply-adds of each operator, per inference.
+    macs: multiply-adds of each operator, per inference. calibrate: inputs that settings are fitted to, None where none is fitted;
+    unfitted: indices of the tuning inputs that are not among them, which the profile looks at.
     """
 
     experiment: Experiment
@@ -46,6 +51,8 @@ class Resolved:
     already_softmax: bool
     macs: Mapping[str, int]
     plugins: Mapping[str, str]
+    calibrate: Floats | None
+    unfitted: npt.NDArray[np.int64]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -88,10 +95,13 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
             meter = registry.get("meter", experiment.energy.name)
             if (problem := meter.problem()) is not None:
                 raise DeviceError(f"'{experiment.energy.name}' cannot measure here: {problem}", mend="leave 'energy' out")
+    tune = _samples(experiment, "data.tune", experiment.tune, graph, registry)
+    given = None if experiment.calibrate is None else _samples(experiment, "data.calibrate", experiment.calibrate, graph, registry)
+    calibrate, unfitted = _parts(tune, given, is_fitted(space, techniques))
     return Resolved(
         experiment=experiment,
         network=network,
-        tune=_samples(experiment, "data.tune", experiment.tune, graph, registry),
+        tune=tune,
         test=_samples(experiment, "data.test", experiment.test, graph, registry),
         trace=None if experiment.trace is None else _samples(experiment, "trace", experiment.trace, graph, registry),
         techniques=MappingProxyType(techniques),
@@ -104,7 +114,26 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
         already_softmax=ends_in_softmax(graph),
         macs=MappingProxyType({op.name: graph.macs(op) for op in graph.operators}),
         plugins=MappingProxyType(_plugins(experiment, registry)),
+        calibrate=calibrate,
+        unfitted=unfitted,
     )
+
+
+def is_fitted(space: KnobSpace, techniques: Mapping[str, Technique]) -> bool:
+    """Whether any setting needs calibration inputs."""
+    return any(techniques[knobs.technique].needs_statistics(knobs) for op in space for setting in space[op] for knobs in setting)
+
+
+def _parts(tune: Samples, given: Samples | None, fitted: bool) -> tuple[Floats | None, npt.NDArray[np.int64]]:
+    """The inputs that settings are fitted to, and which tuning inputs are left to compare settings on."""
+    import numpy as np
+
+    from .statistics import parted
+
+    if fitted and given is None:
+        calibrate, unfitted = parted(len(tune.inputs))
+        return tune.inputs[calibrate], unfitted
+    return given.inputs if fitted and given is not None else None, np.arange(len(tune.inputs))
 
 
 def knob_space(experiment: Experiment, graph: Graph, techniques: Mapping[str, Technique]) -> KnobSpace:
@@ -113,10 +142,7 @@ def knob_space(experiment: Experiment, graph: Graph, techniques: Mapping[str, Te
     return KnobSpace(
         {
             op.name: tuple(
-                Setting((knobs,))
-                for name, technique in techniques.items()
-                for knobs in technique.settings(op, graph, options[name])
-                if not technique.needs_statistics(knobs)
+                Setting((knobs,)) for name, technique in techniques.items() for knobs in technique.settings(op, graph, options[name])
             )
             for op in graph.operators
             if experiment.search.admits(op.name)
@@ -218,7 +244,9 @@ def _plugins(experiment: Experiment, registry: Registry) -> dict[str, str]:
     """Version of every plugin that the experiment uses, by distribution."""
     used: list[tuple[str, str]] = [("frontend", experiment.model.name), ("heuristic", experiment.search.heuristic)]
     used += [("technique", choice.name) for choice in experiment.techniques]
-    used += [("dataset", data.dataset) for data in (experiment.tune, experiment.test, experiment.trace) if data is not None]
+    used += [
+        ("dataset", data.dataset) for data in (experiment.tune, experiment.test, experiment.calibrate, experiment.trace) if data is not None
+    ]
     named: dict[str, Any] = {"backend": experiment.backend, "strategy": experiment.strategy, "meter": experiment.energy}
     used += [(kind, choice.name) for kind, choice in named.items() if choice is not None]
     providers = [registry.provider(kind, name) for kind, name in used]

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from . import __version__, bundle, measure, profile
 from .adaptation import calibration_from_json, calibration_to_json
 from .configuration import Configuration
-from .interfaces import Candidate, LevelCalibration, Profile, ProgressSink
+from .interfaces import Candidate, LevelCalibration, Profile, Progress, ProgressSink
 from .lab import Lab
 from .ledger import Journal, Json, Ledger, digest_file, write_json
 from .measure import Front, Measurer
 from .replays import replay
 from .resolve import Resolved, digest_of_samples
+from .statistics import FEW, Calibration
 
 if TYPE_CHECKING:
     from .measurement import OperatingPoint
@@ -53,13 +54,18 @@ class Tested:
 
 
 @contextmanager
-def open_lab(resolved: Resolved) -> Iterator[Lab]:
+def open_lab(resolved: Resolved, progress: ProgressSink = lambda progress: None) -> Iterator[Lab]:
     """The experiment's device, with its network on it."""
     experiment = resolved.experiment
     with experiment.at("backend"):
         device = resolved.backend.open(experiment.backend.options)
     try:
-        with Lab(resolved.network, device, resolved.techniques, resolved.tune.inputs) as lab:
+        calibration = None
+        if resolved.calibrate is not None:
+            calibration = Calibration(resolved.network, device, resolved.calibrate, seed=experiment.seed, progress=progress)
+            if len(resolved.calibrate) < FEW:
+                progress(Progress("calibrate", 0, 0, f"only {len(resolved.calibrate)} inputs to fit to; {FEW} or more are better"))
+        with Lab(resolved.network, device, resolved.techniques, resolved.tune.inputs, calibration) as lab:
             yield lab
     finally:
         device.close()
@@ -85,6 +91,7 @@ class Stages:
         self.observe = observe
         self.common = {
             "network": resolved.network.digest,
+            "calibration": "none" if lab.calibration is None else lab.calibration.digest,
             "device": dataclasses.asdict(lab.device.info),
             "backend options": resolved.experiment.backend.to_json(),
             "plugin versions": dict(resolved.plugins),
@@ -245,6 +252,7 @@ class Stages:
             "plugins": dict(self.resolved.plugins),
             "device": dataclasses.asdict(self.lab.device.info),
             "precision": "float32, except where a setting says otherwise",
+            "calibration inputs": 0 if self.resolved.calibrate is None else len(self.resolved.calibrate),
             "seed": experiment.seed,
             "python": platform.python_version(),
             "system": platform.platform(),

@@ -61,10 +61,10 @@ _DISK_BYTES = 4 << 30  # of everything kept on disk
 
 
 def parted(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Indices of inputs to fit to, and of every fifth, held out to compare what was fitted. Together all of 0..count-1."""
+    """Indices of inputs to fit to, and of every fifth, held out to compare what was fitted. Of less than five, all are both."""
     every = np.arange(count)
     held = every % 5 == 4
-    return every[~held], every[held]
+    return (every[~held], every[held]) if held.any() else (every, every)
 
 
 class Calibration:

@@ -41,7 +41,7 @@ data:
   test: {dataset: arrays, split: "64:", inputs: data.npz, inputs_key: x, labels_key: y}
 techniques:
   - perforation: {strides: [2, 3]}
-  - filter_sampling: {strides: [2]}
+  - filter_sampling: {strides: [2], refit: off}
 search: {heuristic: knapsack, max_loss_pp: 60, levels: 4}
 backend: {opencl: {threads: 1}}
 strategy: state

@@ -269,4 +269,4 @@ def test_inputs_are_parted_into_fitted_and_held_out_ones() -> None:
     fitted, held = statistics.parted(103)
     assert sorted([*fitted, *held]) == list(range(103))
     assert len(held) == 20
-    assert len(statistics.parted(1)[0]) == 1
+    assert [list(part) for part in statistics.parted(2)] == [[0, 1], [0, 1]]

@@ -94,8 +94,7 @@ class FilterSampling:
         return "taps"
 
     def needs_statistics(self, setting: KnobSetting) -> bool:
-        what = parse(setting)
-        return isinstance(what, Chosen) or what.refit
+        return not {"refit", "choose"}.isdisjoint(dict(setting.params))
 
     def prepare(self, setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Mapping[str, npt.NDArray[Any]]:
         """For a fitted setting taps int64[T], weight float32[O, T] and bias float32[O]."""
