@@ -335,6 +335,78 @@ def _interval(paired: Mapping[str, Any]) -> str:
     return f"{paired['difference_pp']:+.2f} [{paired['low_pp']:+.2f}, {paired['high_pp']:+.2f}]"
 
 
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--source", required=True, metavar="[DATASET:]FILE", help="A .npy file, - (float32 numbers), or raw signals that a data set prepares."
+)
+@click.option("--strategy", metavar="NAME", help="A strategy, as NAME or '{NAME: {option: value}}'; that of the bundle if left out.")
+@click.option(
+    "--period", "period_s", type=click.FloatRange(0, min_open=True), help="Seconds from input to input, of a source that does not know."
+)
+@click.option("--fast", is_flag=True, help="Do not wait for the time of each input.")
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many inputs.")
+@as_json
+def live(bundle: Path, source: str, strategy: str | None, period_s: float | None, fast: bool, limit: int | None, as_json: bool) -> None:
+    """Run BUNDLE on a stream, and show label, confidence, level and savings as it goes.
+
+    A recording plays at its own pace. Inputs that are answered late are counted, never dropped. Battery, temperature and hour of this
+    machine are told to the strategy.
+
+    \b
+    Example:
+      mobiprox live runs/keywords/bundle --source keywords:talk.wav
+      mobiprox live runs/har/bundle --source har:walk.csv --fast
+    """
+    import itertools
+    from contextlib import ExitStack
+
+    from . import experiment
+    from . import live as lives
+    from .errors import DataError
+    from .session import Session
+
+    registry = _registry()
+    chosen = experiment.choose("strategy", strategy, registry, "--strategy") if strategy else None
+    wanted = lives.Source.parse(source)
+    with ExitStack() as opened:
+        session = opened.enter_context(Session.open(bundle, registry=registry))
+        if chosen is not None:
+            session.strategy = registry.get("strategy", chosen.name).create(chosen.options, session.bundle.calibration)
+        try:
+            file = sys.stdin.buffer if wanted.path == "-" else opened.enter_context(open(wanted.path, "rb"))
+        except OSError as error:
+            raise DataError(f"cannot be read: {error.strerror}", where=f"--source: {wanted.path}") from error
+        stream: Iterable[tuple[float, Any]]
+        if wanted.dataset is None:
+            stream = lives.arrays(file, session.bundle.plan.inputs[0].shape[1:], period_s or 0.0)
+        elif (prepare := getattr(registry.get("dataset", wanted.dataset), "stream", None)) is None:
+            raise DataError(f"the data set '{wanted.dataset}' prepares no signals", where="--source", mend="give a .npy file")
+        else:
+            stream = prepare(file)
+        paced = not fast and (wanted.dataset is not None or period_s is not None)
+        summary = lives.Summary()
+        answers = []
+        for answer in lives.live(session, itertools.islice(stream, limit), lives.surroundings, paced):
+            drifts = session.heartbeat.drifts[summary.drifts :]
+            summary = summary.after(answer, len(drifts))
+            if as_json:
+                answers.append(answer.to_json())
+                continue
+            for drift in drifts:
+                click.echo(f"drift: {drift}", err=True)
+            prediction = answer.prediction
+            name = session.classes[prediction.label] if session.classes else str(prediction.label)
+            late = f"  late by {answer.delay_s:.2f} s" if answer.late else ""
+            click.echo(
+                f"{answer.time_s:8.2f} s  {name:<20} {prediction.confidence:4.0%}  level {prediction.level}  saved {summary.saved:4.0%}{late}"
+            )
+    if as_json:
+        _print_json({"summary": summary.to_json(), "answers": answers})
+    else:
+        click.echo(f"\n{summary}")
+
+
 def _print_levels(result: Mapping[str, Any]) -> None:
     """The table of levels of a run or a new measurement."""
     exact = result.get("exact") or {}

@@ -39,6 +39,8 @@ class Heartbeat:
         self._profiled = tuple(profiled_ms)
         self._corrected: dict[int, float] = {}
         self._waiting: tuple[list[float], ...] = tuple([] for _ in self._profiled)
+        self.relative_costs = self._relative()
+        """The table relative to level 0, as `LevelCalibration.relative_cost` is."""
 
     def beat(self, level: int, latency_ms: float) -> Drift | None:
         """Note one inference; the drift, where this one completes the evidence for it."""
@@ -53,6 +55,7 @@ class Heartbeat:
             self._corrected.setdefault(level, expected)
             return None
         self._corrected[level] = measured
+        self.relative_costs = self._relative()
         drift = Drift(self.beats, level, expected, measured)
         self.drifts = (*self.drifts, drift)
         return drift
@@ -69,8 +72,6 @@ class Heartbeat:
         pace = self.pace
         return tuple(self._corrected.get(level, ms * pace) for level, ms in enumerate(self._profiled))
 
-    @property
-    def relative_costs(self) -> tuple[float, ...]:
-        """The table relative to level 0, as `LevelCalibration.relative_cost` is."""
+    def _relative(self) -> tuple[float, ...]:
         latencies = self.latencies_ms
         return tuple(ms / latencies[0] for ms in latencies)

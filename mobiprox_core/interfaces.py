@@ -7,21 +7,23 @@ None of them may import numpy, torch, onnx or pyopencl before a method needs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .configuration import Configuration, KnobSetting, KnobSpace, OpId, Setting
-from .graph import Graph, Operator
-from .plan import DeviceInfo, ExecutionPlan
-from .tables import KernelSource, Tables
-
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
     import numpy as np
     import numpy.typing as npt
     import onnx_ir
+
+    from .configuration import Configuration, KnobSetting, KnobSpace, OpId, Setting
+    from .graph import Graph, Operator
+    from .plan import DeviceInfo, ExecutionPlan
+    from .tables import KernelSource, Tables
 
     Floats = npt.NDArray[np.float32]
 
@@ -66,7 +68,11 @@ class Samples:
 
 
 class Dataset(Offer, Protocol):
-    """Loads named splits of one data set."""
+    """Loads named splits of one data set.
+
+    It may have a method ``stream(source)``: from a binary file of raw signals, pairs (seconds since the start at which an input is
+    complete, float32 input), one by one as they can be read; `mobiprox live` runs on them. Raises DataError for another kind of file.
+    """
 
     splits: tuple[str, ...]
     """Names of the splits it knows; empty where the user's options define them."""
@@ -235,6 +241,8 @@ class Profile:
 
     @property
     def space(self) -> KnobSpace:
+        from .configuration import KnobSpace
+
         return KnobSpace({o.name: tuple(s.setting for s in o.settings) for o in self.operators})
 
 

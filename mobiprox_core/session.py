@@ -22,7 +22,7 @@ from . import plugins
 from .configuration import EXACT, Configuration, KnobSetting, OpId, Setting
 from .errors import DataError, UsageError
 from .heartbeat import Heartbeat
-from .interfaces import Device, Observation, Rerun, Runner, Strategy, Technique
+from .interfaces import Device, Observation, Rerun, Runner, Statistics, Strategy, Technique
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .bundle import Bundle
     from .graph import Graph, Operator, Shape
     from .interfaces import Floats, LevelCalibration
+    from .network import Network
     from .plugins import Registry
 
 
@@ -42,13 +43,15 @@ SURROUNDINGS = frozenset(field.name for field in fields(Observation)) - {"label"
 class Prediction:
     """One inference. label: index of the class; confidence: 0..1, calibrated; level: the one that ran; outputs: float32[K].
 
-    latency_ms: of all runs, where the strategy asked for more than one; the rest tells of the last.
+    latency_ms, relative_cost (one run of level 0 is 1, by the session's corrected table): of all runs, where the strategy asked for more
+    than one; the rest tells of the last.
     """
 
     label: int
     confidence: float
     level: int
     latency_ms: float
+    relative_cost: float
     outputs: Floats
 
 
@@ -151,7 +154,8 @@ class Session:
         while isinstance(chosen, Rerun):
             self.level = checked_level(self._strategy, chosen, self.levels, self.inferences - 1, prediction.level)
             again = self._run(values)
-            prediction = replace(again, latency_ms=prediction.latency_ms + again.latency_ms)
+            paid = prediction.relative_cost + again.relative_cost
+            prediction = replace(again, latency_ms=prediction.latency_ms + again.latency_ms, relative_cost=paid)
             observation = Observation(prediction.label, prediction.confidence, prediction.level, **surroundings, rerun=True)
             self._state, chosen = self._strategy.step(self._state, observation)
         self.level = checked_level(self._strategy, chosen, self.levels, self.inferences - 1)
@@ -173,7 +177,7 @@ class Session:
         temperature = self.bundle.calibration[self._level].temperature
         label = int(outputs.argmax())
         confidence = probabilities(outputs[None], self.bundle.already_softmax, temperature)[0, label]
-        return Prediction(label, float(confidence), self._level, latency_ms, outputs)
+        return Prediction(label, float(confidence), self._level, latency_ms, self.heartbeat.relative_costs[self._level], outputs)
 
     def close(self) -> None:
         """Give the device's memory back."""
@@ -236,25 +240,27 @@ def open_model(
 ) -> Model:
     """A network of an ONNX file under any configuration, without a search.
 
-    settings: operator name -> setting, spelt as in files; operators left out are exact. calibrate: must be None; no technique
-    of this version is fitted to data.
+    settings: operator name -> setting, spelt as in files; operators left out are exact. calibrate: float32[N, ...], inputs that
+    settings are fitted to; without them, settings that need some are not legal.
 
-    Raises UsageError for an unknown operator or an illegal setting, with the one that was probably meant.
+    Raises UsageError for an unknown operator or an illegal setting, with the one that was probably meant; DataError for calibration
+    inputs that the network cannot take.
     """
     from .lowering import lower
     from .network import Network
 
-    if calibrate is not None:
-        raise UsageError("techniques of this version are not fitted to data", mend="leave 'calibrate' out")
     registry = registry or plugins.load()
     path = Path(path)
     network = Network.from_model(registry.get("frontend", "onnx").load({"path": path.name}, path.parent), path.stem)
     techniques = {name: registry.get("technique", name) for name in registry.names("technique")}
     graph = network.at_batch(batch)
-    legal = {op.name: legal_settings(op, graph, techniques) for op in graph.operators}
+    if calibrate is not None:
+        calibrate = _calibration_inputs(calibrate, graph)
+    legal = {op.name: legal_settings(op, graph, techniques, fitted=calibrate is not None) for op in graph.operators}
     configuration = Configuration({name: checked_setting(name, spelt, legal, techniques) for name, spelt in (settings or {}).items()})
     opened = registry.get("backend", backend).open({} if device == "auto" else {"device": device})
-    runner = opened.load(lower(graph, opened.info, techniques, {}, [Configuration({}), configuration]))
+    statistics = _statistics(network, opened, calibrate)
+    runner = opened.load(lower(graph, opened.info, techniques, {}, [Configuration({}), configuration], statistics=statistics))
     runner.set_level(len(runner.plan.levels) - 1)
     operators = tuple(
         ModelOperator(op.name, op.kind, tuple(graph.shape(name) for name in op.reads), graph.shape(op.output), legal[op.name])
@@ -263,10 +269,30 @@ def open_model(
     return Model(operators, configuration, opened, runner)
 
 
-def legal_settings(op: Operator, graph: Graph, techniques: Mapping[str, Technique]) -> tuple[Setting, ...]:
-    """Every single setting that is legal for an operator, exact first."""
+def _calibration_inputs(calibrate: npt.ArrayLike, graph: Graph) -> Floats:
+    """As float32[N, ...]. Raises DataError for what the network cannot take."""
+    import numpy as np
+
+    from .interfaces import Samples
+    from .resolve import check_samples
+
+    inputs = np.ascontiguousarray(calibrate, dtype=np.float32)
+    check_samples(Samples(inputs), graph)
+    return inputs
+
+
+def _statistics(network: Network, device: Device, calibrate: Floats | None) -> Callable[[OpId], Statistics | None]:
+    if calibrate is None:
+        return lambda op: None
+    from .statistics import Calibration
+
+    return Calibration(network, device, calibrate)
+
+
+def legal_settings(op: Operator, graph: Graph, techniques: Mapping[str, Technique], *, fitted: bool = False) -> tuple[Setting, ...]:
+    """Every single setting that is legal for an operator, exact first. fitted: with those that are fitted to calibration inputs."""
     every = ((technique, knobs) for technique in techniques.values() for knobs in technique.settings(op, graph, {}))
-    return (EXACT, *(Setting((knobs,)) for technique, knobs in every if not technique.needs_statistics(knobs)))
+    return (EXACT, *(Setting((knobs,)) for technique, knobs in every if fitted or not technique.needs_statistics(knobs)))
 
 
 def checked_setting(
@@ -280,6 +306,12 @@ def checked_setting(
     for knobs in setting:
         if knobs.technique not in techniques:
             raise UsageError(f"no technique is called '{knobs.technique}'", where=name, mend=_meant(knobs.technique, techniques))
+        if knobs not in offered and techniques[knobs.technique].needs_statistics(knobs):
+            raise UsageError(
+                f"'{knobs}' is fitted to calibration inputs, and there are none",
+                where=name,
+                mend="give some, or take a setting that needs none",
+            )
         if knobs not in offered:
             raise UsageError(f"'{knobs}' is not legal for this operator", where=name, mend=_meant(str(knobs), _spelt(offered, knobs)))
     slots = [techniques[knobs.technique].slot(knobs) for knobs in setting]

@@ -282,3 +282,39 @@ def test_what_cannot_be_replayed_is_refused(bundle: Path, trace: str, options: l
     done = replayed(str(bundle), "--trace", trace, *options)
     assert done.exit_code == 2
     assert words in done.stderr
+
+
+# ---------------------------------------------------------------------------------------------------------------------------- live
+
+
+def test_live_shows_every_input_as_it_goes(bundle: Path, tmp_path: Path, inputs: np.ndarray[Any, Any]) -> None:
+    np.save(tmp_path / "x.npy", inputs)
+    options = ["live", str(bundle), "--source", str(tmp_path / "x.npy")]
+    printed = CliRunner().invoke(cli.main, options).stdout.splitlines()
+    assert len(printed) == len(inputs) + 2
+    assert "level 0" in printed[0]
+    assert printed[-1].startswith("8 inputs at ")
+    told = json.loads(CliRunner().invoke(cli.main, [*options, "--period", "0.001", "--limit", "5", "--json"]).stdout)
+    assert (told["summary"]["inputs"], len(told["answers"])) == (5, 5)
+    piped = CliRunner().invoke(cli.main, ["live", str(bundle), "--source", "-", "--json"], input=inputs[:3].tobytes())
+    assert json.loads(piped.stdout)["summary"]["inputs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("nowhere.npy", "--source: nowhere.npy: cannot be read"),
+        ("digits:x.npy", "prepares no signals"),
+        ("keyword:x.wav", "no dataset is called 'keyword'"),
+        ("x.wav", "keywords:x.wav"),
+    ],
+)
+def test_a_source_that_cannot_be_streamed_is_refused(
+    bundle: Path, tmp_path: Path, source: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.npy").touch()
+    (tmp_path / "x.wav").touch()
+    done = CliRunner().invoke(cli.main, ["live", str(bundle), "--source", source])
+    assert done.exit_code not in (0, 1)
+    assert words in done.stderr

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mobiprox_core.datasets import LIMIT, PATH, limited_index, located, read_arrays, taken, unknown_split
 from mobiprox_core.interfaces import Options, Samples
@@ -49,6 +49,12 @@ class Har:
             samples = _recordings(path / "hapt.npz")
             return taken(samples, limited_index(len(samples.inputs), options, stream=True))
         return _windows(path / "uci_har.npz", split, options)
+
+    def stream(self, source: BinaryIO) -> Iterator[tuple[float, npt.NDArray[np.float32]]]:
+        """Signal images of a CSV file (acc_x ... gyro_z, 50 lines a second) as they come, one every 2.56 s."""
+        from .live import images
+
+        return images(source)
 
 
 def _windows(path: Path, split: str, options: Options) -> Samples:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mobiprox_core.datasets import LIMIT, PATH, limited_index, located, read_arrays, scattered, swell, unknown_split
 from mobiprox_core.interfaces import Options, Samples
@@ -60,6 +60,12 @@ class Keywords:
             clips, notes = pcm(arrays, rows) / 32768, None
         classes = tuple(str(name).strip("_") for name in arrays["classes"])
         return Samples(mfcc(clips)[:, None], arrays["y"][rows].astype(np.int64), groups[rows], classes, notes)
+
+    def stream(self, source: BinaryIO) -> Iterator[tuple[float, npt.NDArray[np.float32]]]:
+        """Windows of a WAV file (16 kHz, one channel, 16 bits) as they come: one second each, two a second."""
+        from .live import windows
+
+        return windows(source)
 
 
 def pcm(arrays: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
