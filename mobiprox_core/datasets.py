@@ -6,7 +6,6 @@ which no new release of NumPy can change.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +60,9 @@ def unknown_split(split: str, splits: Sequence[str]) -> DataError:
 
 def scattered(names: Sequence[str], salt: str) -> list[int]:
     """The indices of `names` in an order that looks random and is the same everywhere: by SHA-256 of salt and name."""
-    return sorted(range(len(names)), key=lambda i: hashlib.sha256(f"{salt}/{names[i]}".encode()).digest())
+    from hashlib import sha256
+
+    return sorted(range(len(names)), key=lambda i: sha256(f"{salt}/{names[i]}".encode()).digest())
 
 
 def taken(samples: Samples, index: npt.NDArray[np.int64]) -> Samples:

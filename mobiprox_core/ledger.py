@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -24,13 +23,17 @@ JOURNAL = "journal.jsonl"
 
 def digest(value: Json | bytes) -> str:
     """SHA-256, in hexadecimal, of bytes or of a JSON value (keys in any order)."""
+    from hashlib import sha256
+
     raw = value if isinstance(value, bytes) else json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-    return hashlib.sha256(raw).hexdigest()
+    return sha256(raw).hexdigest()
 
 
 def digest_file(path: Path) -> str:
+    from hashlib import file_digest
+
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Json) -> None:

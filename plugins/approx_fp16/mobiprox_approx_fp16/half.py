@@ -6,15 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mobiprox_core.configuration import KnobSetting, Setting
 from mobiprox_core.errors import InfeasibleSetting
-from mobiprox_core.graph import Graph, Operator
-from mobiprox_core.interfaces import Approximation, OperatorBuilder, Options, Statistics
-from mobiprox_core.plan import DeviceInfo
-from mobiprox_core.tables import KernelSource, Tables
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from mobiprox_core.configuration import KnobSetting, Setting
+    from mobiprox_core.graph import Graph, Operator
+    from mobiprox_core.interfaces import Approximation, OperatorBuilder, Options, Statistics
+    from mobiprox_core.plan import DeviceInfo
+    from mobiprox_core.tables import KernelSource, Tables
 
 NAME = "fp16"
 OPERATORS = ("conv", "dense")
@@ -48,6 +49,8 @@ class Half:
     tolerance = 1e-2
 
     def settings(self, operator: Operator, graph: Graph, options: Options) -> Iterable[KnobSetting]:
+        from mobiprox_core.configuration import KnobSetting
+
         return (KnobSetting.of(NAME),) if operator.kind in options.get("operators", OPERATORS) else ()
 
     def slot(self, setting: KnobSetting) -> str:
@@ -58,6 +61,8 @@ class Half:
 
     def reference(self, setting: KnobSetting, operator: Operator, graph: Graph, fitted: Mapping[str, npt.NDArray[Any]]) -> Approximation:
         """Rounds what is read, the weights, and what is written (after residual and activation)."""
+        from mobiprox_core.interfaces import Approximation
+
         from .reference import round_to_half
 
         _require_arithmetic(setting, operator)
@@ -77,6 +82,8 @@ class Half:
     def kernels(self, device: DeviceInfo) -> Sequence[KernelSource]:
         from importlib.resources import files
 
+        from mobiprox_core.tables import KernelSource
+
         source = files(__package__) / "kernels" / "half.cl"
         return (KernelSource(str(source), source.read_text(encoding="utf-8"), FUNCTIONS),)
 
@@ -88,6 +95,8 @@ class Half:
 
     def exchange_ids(self) -> Mapping[int, Setting]:
         """HPVM's ids: 12 alone, 151-168 with perforation, 261-269 with filter sampling, in the order of 121-138 and 231-239."""
+        from mobiprox_core.configuration import Setting
+
         half = Setting.of(NAME)
         perforations = [
             Setting.of("perforation", axis=axis, stride=stride, offset=offset)

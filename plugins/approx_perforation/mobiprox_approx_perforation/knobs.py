@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from mobiprox_core.configuration import KnobSetting
-from mobiprox_core.graph import Graph, Operator
+if TYPE_CHECKING:
+    from mobiprox_core.configuration import KnobSetting
+    from mobiprox_core.graph import Graph, Operator
 
 NAME = "perforation"
 AXES = ("rows", "columns")
@@ -23,6 +25,8 @@ def skipped(length: int, stride: int, offset: int) -> range:
 
 def offered(size: tuple[int, int], axes: Sequence[str], strides: Sequence[int]) -> Iterator[KnobSetting]:
     """Settings for an output of `size` (rows, columns) that skip something; of settings that skip the same lines the first."""
+    from mobiprox_core.configuration import KnobSetting
+
     for axis, length in zip(AXES, size, strict=True):
         seen: set[tuple[int, ...]] = {()}
         for stride in strides if axis in axes else ():

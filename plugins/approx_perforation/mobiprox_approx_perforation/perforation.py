@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mobiprox_core.configuration import KnobSetting, Setting
 from mobiprox_core.errors import InfeasibleSetting
-from mobiprox_core.graph import Graph, Operator
-from mobiprox_core.interfaces import Approximation, OperatorBuilder, Options, Statistics
-from mobiprox_core.plan import DeviceInfo
-from mobiprox_core.tables import Fill, KernelSource, Tables
 
 from .knobs import AXES, NAME, STRIDES, offered, output_size, skipped
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from mobiprox_core.configuration import KnobSetting, Setting
+    from mobiprox_core.graph import Graph, Operator
+    from mobiprox_core.interfaces import Approximation, OperatorBuilder, Options, Statistics
+    from mobiprox_core.plan import DeviceInfo
+    from mobiprox_core.tables import KernelSource, Tables
 
 FILL = "perforation_fill"
 
@@ -73,6 +74,8 @@ class Perforation:
 
     def reference(self, setting: KnobSetting, operator: Operator, graph: Graph, fitted: Mapping[str, npt.NDArray[Any]]) -> Approximation:
         """Perforates the result before residual and activation."""
+        from mobiprox_core.interfaces import Approximation
+
         from .reference import perforate_columns, perforate_rows
 
         axis, stride, offset = _knobs(setting)
@@ -88,6 +91,8 @@ class Perforation:
     ) -> Tables:
         """Takes the skipped lines out of the table and appends the fill that interpolates them."""
         import numpy as np
+
+        from mobiprox_core.tables import Fill
 
         axis, stride, offset = _knobs(setting)
         _require_convolution(setting, operator)
@@ -106,6 +111,8 @@ class Perforation:
     def kernels(self, device: DeviceInfo) -> Sequence[KernelSource]:
         from importlib.resources import files
 
+        from mobiprox_core.tables import KernelSource
+
         source = files(__package__) / "kernels" / "fill.cl"
         return (KernelSource(str(source), source.read_text(encoding="utf-8"), (FILL,)),)
 
@@ -117,6 +124,8 @@ class Perforation:
 
     def exchange_ids(self) -> Mapping[int, Setting]:
         """HPVM's ids 121-138: by stride, columns before rows, by offset."""
+        from mobiprox_core.configuration import Setting
+
         order = [(axis, stride, offset) for stride in (2, 3, 4) for axis in ("columns", "rows") for offset in range(stride)]
         return {121 + i: Setting.of(NAME, axis=axis, stride=stride, offset=offset) for i, (axis, stride, offset) in enumerate(order)}
 

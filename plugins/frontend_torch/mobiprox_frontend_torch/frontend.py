@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -107,6 +106,8 @@ def _exported(program: torch.export.ExportedProgram, origin: str) -> ir.Model:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's warnings from the user, who cannot do anything about them."""
+    import logging
+
     log = logging.getLogger("torch")
     level = log.level
     log.setLevel(logging.ERROR)
