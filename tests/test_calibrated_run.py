@@ -17,10 +17,10 @@ from mobiprox_core import bundle as bundles
 from mobiprox_core import experiment as experiments
 from mobiprox_core import measure, pipeline, plugins, profile, reference
 from mobiprox_core.configuration import Configuration
-from mobiprox_core.errors import DataError
+from mobiprox_core.errors import DataError, UsageError
 from mobiprox_core.interfaces import Progress
 from mobiprox_core.resolve import Resolved, resolve
-from mobiprox_core.session import Session
+from mobiprox_core.session import Session, open_model
 from mobiprox_core.statistics import Calibration
 
 pytestmark = pytest.mark.opencl
@@ -193,3 +193,27 @@ def test_the_paper_s_techniques_calibrate_nothing(folder: Path, cache: Path, tmp
     assert set(cache.glob("*")) == before
     assert not any(step.stage == "calibrate" for step in steps)
     assert result["provenance"]["calibration inputs"] == 0
+
+
+# ------------------------------------------------------------------------------------------------------------ without a search
+
+REFIT = "filter_sampling(offset=0, refit=independent, stride=2)"
+
+
+def test_a_model_can_be_fitted_to_inputs_without_a_search(folder: Path) -> None:
+    inputs = np.load(folder / "data.npz")["x"]
+    tried = {"exact": {}, "plain": {"conv2": "filter_sampling(offset=0, stride=2)"}, "fitted": {"conv2": REFIT}}
+    outputs = {}
+    for name, settings in tried.items():
+        with open_model(folder / "small.onnx", batch=48, settings=settings, calibrate=inputs[:112]) as model:
+            outputs[name] = np.asarray(model.run(inputs[112:]))
+            assert REFIT in {str(setting) for setting in model.operators[1].settings}
+    off = {name: np.abs(values - outputs["exact"]).mean() for name, values in outputs.items()}
+    assert 0 < off["fitted"] < off["plain"] / 2
+
+
+def test_a_fitted_setting_without_inputs_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="fitted to calibration inputs, and there are none"):
+        open_model(folder / "small.onnx", settings={"conv2": REFIT})
+    with pytest.raises(DataError, match="3, 8, 8"):
+        open_model(folder / "small.onnx", settings={"conv2": REFIT}, calibrate=np.zeros((4, 3, 8, 8), np.float32))
