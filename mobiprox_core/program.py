@@ -33,16 +33,15 @@ DEFAULT_STORAGE = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class Instance:
-    """One instance of a generated function: template file (without .cl), register tile, and storage."""
+    """One instance of a generated function: template file (without .cl), its macros (such as the register tile), and storage."""
 
     template: str
-    pixels: int
-    vectors: int
+    macros: tuple[tuple[str, int], ...]
     storage: Storage
 
     @property
     def name(self) -> str:
-        return f"{self.template}_{self.pixels}x{self.vectors}_{self.storage.name}"
+        return "_".join([self.template, "x".join(str(value) for _, value in self.macros), self.storage.name])
 
 
 @cache
@@ -85,7 +84,7 @@ def _preamble(device: DeviceInfo) -> str:
 
 def _instantiate(instance: Instance) -> str:
     macros = DEFAULT_STORAGE | dict(instance.storage.defines)
-    macros |= {"NAME": instance.name, "MR": str(instance.pixels), "NR": str(instance.vectors)}
+    macros |= {"NAME": instance.name, **{macro: str(value) for macro, value in instance.macros}}
     defined = [f"#define {macro} {value}" for macro, value in macros.items()]
     undone = [f"#undef {macro.partition('(')[0]}" for macro in macros]
     return "\n".join([*defined, kernel_text(f"{instance.template}.cl"), *undone])

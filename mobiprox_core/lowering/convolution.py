@@ -84,13 +84,14 @@ def emit_tables(b: Builder, op: Operator, tables: Tables) -> None:
 @dataclass(frozen=True, slots=True)
 class _Read:
     """Where a convolution reads: a buffer (start, size in elements), the offset of every computed pixel's first tap in it, the
-    offset of every filter element from there (int64[channels, KH * KW]; dense: [1, K]), and the stride of channel blocks."""
+    offset of every filter element from there (int64[channels, KH * KW]; dense: [1, K]), and the strides of channel blocks and rows."""
 
     start: int
     size: int
     pixels: Ints
     taps: Ints
     block_stride: int = 0
+    row_stride: int = 0
 
 
 def _is_depthwise(op: Operator) -> bool:
@@ -109,7 +110,7 @@ def _conv_input(b: Builder, op: Operator, tables: Tables) -> _Read:
     top, left, _, _ = op["pads"]
     n, h, w = np.ix_(np.arange(layout.extent[0]), tables.rows, tables.columns)
     pixels = layout.origin + n * image + (h * op["strides"][0] - top) * row + (w * op["strides"][1] - left) * column
-    return _Read(view.start, layout.size, pixels.ravel(), taps.reshape(layout.extent[1], -1), plane)
+    return _Read(view.start, layout.size, pixels.ravel(), taps.reshape(layout.extent[1], -1), plane, row)
 
 
 def _dense_input(b: Builder, op: Operator) -> _Read:
@@ -174,7 +175,7 @@ class _Sum:
             packed[: len(taps), : len(weight)] = weight.T
             entries.append((self.b.table(padded, "taps"), len(padded), self._weights(packed, f"weight{panel}")))
         panel_table = self.b.constant(np.array(entries, dtype=np.int32), "panels")
-        self._launch(template, mr, nr, panels, panel_table)
+        self._launch(template, (("MR", mr), ("NR", nr)), 1 if template == "dense" else mr, panels, panels * nr, panel_table)
 
     def depthwise(self) -> None:
         """One filter per channel: a tap is a vector of channels."""
@@ -185,13 +186,35 @@ class _Sum:
         packed[:channels] = tables.weight
         packed = packed.reshape(vectors, device.vector, count).transpose(0, 2, 1)
         taps = self.b.table(self.read.taps[0][tables.taps], "taps")
-        self._launch("depthwise", 6, 1, vectors, taps, count, self._weights(packed, "weight"), self.read.block_stride)
+        weights = self._weights(packed, "weight")
+        if self._whole_rows():
+            columns, step = len(tables.columns), self.op["strides"][1]
+            more = (columns, weights, self.read.block_stride, self.read.row_stride)
+            self._launch("depthwise3x3", (("STEP", step),), columns, vectors, vectors, taps, *more)
+        else:
+            self._launch("depthwise", (("MR", 6),), 6, vectors, vectors, taps, count, weights, self.read.block_stride)
 
-    def _launch(self, template: str, mr: int, nr: int, panels: int, table: int, *more: int) -> None:
-        instance = Instance(template, mr, nr, self.tables.storage)
+    def _whole_rows(self) -> bool:
+        """Whether neighbouring columns can share inputs: 3x3 with all taps, columns side by side, and registers for nine weights."""
+        op, tables = self.op, self.tables
+        return (
+            self.b.device.isa == "avx512"
+            and op.constants["weight"].shape[2:] == (3, 3)
+            and tuple(op["dilations"]) == (1, 1)
+            and op["strides"][1] in (1, 2)
+            and len(tables.taps) == 9
+            and len(tables.columns) >= 4
+            and bool((np.diff(tables.columns) == 1).all())
+        )
+
+    def _launch(
+        self, template: str, macros: tuple[tuple[str, int], ...], tile: int, panels: int, vectors: int, table: int, *more: int
+    ) -> None:
+        """tile: pixels that one step of the function computes. panels: units beside each other; vectors: of output channels, padded."""
+        instance = Instance(template, macros, self.tables.storage)
         self.b.instances.add(instance)
-        tiles, per_unit, across, pixels, length = self._pixel_table(1 if template == "dense" else mr, panels)
-        constants = self._epilogue_constants(panels * nr * self.b.device.vector)
+        tiles, per_unit, across, pixels, length = self._pixel_table(tile, panels)
+        constants = self._epilogue_constants(vectors * self.b.device.vector)
         row = (tiles, per_unit, across, pixels, length, table, *constants, self.read.start, *self.target, *more)
         self.b.launch(instance.name, panels * across, row)
 
