@@ -138,7 +138,7 @@ class _Window:
             return self.planar.reshape(self.slot.shape).copy()
         images, blocks, height, width, block = self.elements.shape
         whole = self.elements.transpose(0, 1, 4, 2, 3).reshape(images, blocks * block, height, width)
-        return np.ascontiguousarray(whole[:, : self.channels]).reshape(self.slot.shape)
+        return whole[:, : self.channels].copy().reshape(self.slot.shape)  # a copy even where all steps before are views
 
 
 def _contiguous(slot: Slot) -> bool:

@@ -14,7 +14,7 @@ from mobiprox_backend_opencl.runner import OpenCLDevice
 from mobiprox_core import reference
 from mobiprox_core.configuration import Configuration, Setting
 from mobiprox_core.errors import DataError, DeviceError
-from mobiprox_core.graph import Graph
+from mobiprox_core.graph import Graph, Operator, TensorSpec
 from mobiprox_core.lowering import lower
 from mobiprox_core.plan import ExecutionPlan
 
@@ -163,3 +163,15 @@ def test_two_runners_of_two_threads_do_not_disturb_each_other(graph: Graph, open
     for thread in threads:
         thread.join()
     assert results == {1: True, 3: True}
+
+
+def test_an_output_stays_what_it_was_when_the_next_input_runs(cpu: OpenCLDevice) -> None:
+    weight = np.random.default_rng(0).standard_normal((10, 19)).astype(np.float32)
+    dense = Operator("y", "dense", ("x",), "y", constants={"weight": weight, "bias": np.zeros(10, np.float32)})
+    tensors = {"x": TensorSpec("x", (1, 19)), "y": TensorSpec("y", (1, 10))}
+    runner = cpu.load(lower(Graph("one", 1, (tensors["x"],), (tensors["y"],), (dense,), tensors), cpu.info, {}, {}))
+    x = np.ones((1, 19), np.float32)
+    first = np.asarray(runner.run(x))
+    kept = first.copy()
+    assert not np.array_equal(runner.run(-x), kept)
+    np.testing.assert_array_equal(first, kept)
