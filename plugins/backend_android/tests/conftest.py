@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-from mobiprox_backend_android.build import build_runner
+from mobiprox_backend_android.build import build_runner  # noqa: E402
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobiprox" / "native"
 SANITIZERS = {"MOBIPROX_SANITIZE": "address,undefined", "CMAKE_BUILD_TYPE": "RelWithDebInfo"}
@@ -27,7 +27,9 @@ def build() -> Build:
     compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None or shutil.which("cmake") is None:
         pytest.skip("needs a C compiler and cmake (Debian: gcc, cmake)")
-    probe = subprocess.run([compiler, "-E", "-x", "c", "-"], input="#include <cjson/cJSON.h>\n", capture_output=True, text=True, check=False)
+    probe = subprocess.run(
+        [compiler, "-E", "-x", "c", "-"], input="#include <cjson/cJSON.h>\n", capture_output=True, text=True, check=False
+    )
     if probe.returncode:
         pytest.skip("needs cJSON with its headers (Debian: libcjson-dev)")
     return lambda **definitions: build_runner(CACHE, definitions)

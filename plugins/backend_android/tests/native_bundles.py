@@ -46,7 +46,9 @@ def write_bundle(
     """A bundle of these levels, the exact one first. outputs: float[levels, N, classes] to calibrate on, else noise."""
     rng = np.random.default_rng(0)
     scores = rng.standard_normal((len(levels), 200, classes)) if outputs is None else outputs
-    calibration = calibrate(list(scores), None if outputs is not None else rng.integers(0, classes, 200), np.linspace(1, 0.5, len(levels)), already_softmax)
+    calibration = calibrate(
+        list(scores), None if outputs is not None else rng.integers(0, classes, 200), np.linspace(1, 0.5, len(levels)), already_softmax
+    )
     points = tuple(OperatingPoint(level, float(i), 1.0) for i, level in enumerate(levels))
     bundles.write(Bundle(plan, Choice("opencl", options or {}), points, calibration, strategy, already_softmax=already_softmax), folder)
     return folder

@@ -1,0 +1,173 @@
+"""Strategies in C walk the levels that their Python twins walk."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mobiprox_strategy_confidence.plugin import mobiprox_strategies as confidence
+from mobiprox_strategy_naive.plugin import mobiprox_strategies as naive
+from mobiprox_strategy_state.plugin import mobiprox_strategies as state
+
+from mobiprox_core.adaptation import calibration_from_json
+from mobiprox_core.interfaces import Observation
+
+OFFERS = {offer.name: offer for offer in (*naive(), *state(), *confidence())}
+TRACES = 10_000
+
+Json = dict[str, Any]
+
+
+def walk(runner: Path, lines: list[Json]) -> list[Json]:
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    done = subprocess.run([runner, "--steps"], input=text, capture_output=True, text=True, check=False)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def in_python(line: Json) -> list[int]:
+    levels = calibration_from_json(line["calibration"])
+    strategy = OFFERS[line["strategy"]].create(line["options"], levels)
+    now, level, walked = strategy.start(), 0, []
+    for label, sure in line["trace"]:
+        now, level = strategy.step(now, Observation(label, sure, level))
+        walked.append(level)
+    return walked
+
+
+def random_calibration(rng: np.random.Generator, levels: int, classes: int) -> list[Json]:
+    """Anything that a bundle may hold: classes never seen, never right, never wrong, or surer when wrong."""
+
+    def side() -> Json:
+        right, wrong = (int(n) for n in rng.integers(0, 12, 2) * rng.integers(0, 2, 2))
+        means = rng.random(2) if rng.random() < 0.5 else np.sort(rng.random(2))[::-1]
+        return {
+            "correct_count": right,
+            "wrong_count": wrong,
+            "correct_mean": float(means[0]) if right else None,
+            "wrong_mean": float(means[1]) if wrong else None,
+        }
+
+    return [
+        {
+            "relative_cost": float(rng.uniform(0.1, 1)),
+            "accuracy": None if rng.random() < 0.2 else float(rng.random()),
+            "temperature": float(rng.uniform(0.5, 3)),
+            "overall": side(),
+            "classes": [side() for _ in range(classes)],
+            "agreement": None,
+        }
+        for _ in range(levels)
+    ]
+
+
+def random_options(rng: np.random.Generator, name: str) -> Json:
+    options: Json = {}
+    if rng.random() < 0.7:
+        options["increase"] = str(rng.choice(["linear", "exponential"]))
+    if name == "state" and rng.random() < 0.5:
+        options |= {"memory": int(rng.integers(1, 6)), "votes": int(rng.integers(1, 5))}
+    if name == "confidence" and rng.random() < 0.5:
+        low, high = sorted(rng.random(2).tolist())
+        options |= {"low": low, "high": high, "min_count": int(rng.integers(1, 8))}
+    return options
+
+
+def random_line(rng: np.random.Generator) -> Json:
+    levels, classes, steps = int(rng.integers(1, 14)), int(rng.integers(1, 5)), int(rng.integers(0, 40))
+    name = str(rng.choice(sorted(OFFERS)))
+    labels = rng.integers(0, classes, steps)
+    stay = rng.random(steps) < 0.7
+    for i in range(1, steps):
+        labels[i] = labels[i - 1] if stay[i] else labels[i]
+    trace = [[int(label), float(sure)] for label, sure in zip(labels, rng.random(steps) ** 0.3, strict=True)]
+    return {"strategy": name, "options": random_options(rng, name), "calibration": random_calibration(rng, levels, classes), "trace": trace}
+
+
+def test_ten_thousand_random_traces_are_walked_alike(runner: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = [random_line(rng) for _ in range(TRACES)]
+    answers = walk(runner, lines)
+    assert answers[-1] == {"event": "end", "ok": True}
+    assert len(answers) == TRACES + 1
+    different = [i for i, line in enumerate(lines) if answers[i]["levels"] != in_python(line)]
+    assert not different, (lines[different[0]], answers[different[0]], in_python(lines[different[0]]))
+
+
+def test_a_confidence_exactly_on_a_limit_is_judged_alike(runner: Path) -> None:
+    """Limits are computed in floating point: to the last bit the same."""
+    rng = np.random.default_rng(1)
+    lines = []
+    for _ in range(300):
+        line = random_line(rng) | {"strategy": "confidence", "options": {}}
+        strategy = OFFERS["confidence"].create({}, calibration_from_json(line["calibration"]))
+        limits = [limit for bands in strategy.bands for band in bands for limit in band if limit <= 1]
+        if limits:
+            line["trace"] = [[int(rng.integers(0, len(line["calibration"][0]["classes"]))), float(rng.choice(limits))] for _ in range(30)]
+            lines.append(line)
+    answers = walk(runner, lines)
+    assert [answer["levels"] for answer in answers[:-1]] == [in_python(line) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"strategy": "unheard"}, "strategy 'unheard' is not part of this runtime"),
+        ({"options": {"increase": "sideways"}}, "neither linear nor exponential"),
+        ({"options": {"increase": 3}}, "option 'increase' is of the wrong type"),
+        ({"options": {"patience": 3}}, "no option is called 'patience'"),
+        ({"trace": [[7, 0.5]]}, "class 7 at level 0: there are 3 classes"),
+        ({"trace": [["a", 0.5]]}, "an observation is [label, confidence]"),
+        ({"calibration": []}, "not a list of levels"),
+    ],
+)
+def test_what_a_strategy_cannot_do_is_said(change: Json, reason: str, runner: Path) -> None:
+    rng = np.random.default_rng(2)
+    line = {"strategy": "naive", "options": {}, "calibration": random_calibration(rng, 4, 3), "trace": [[0, 0.5]]} | change
+    [*_, end] = walk(runner, [line])
+    assert not end["ok"]
+    assert reason in end["error"]
+
+
+STRANGERS = """
+#include <stdlib.h>
+#include "mobiprox_strategy.h"
+
+static void *create(const mbx_setup *setup, char *error, size_t bytes) {
+    (void)error, (void)bytes;
+    int *self = malloc(2 * sizeof *self);
+    if (self) self[0] = setup->level_count, self[1] = (int)mbx_option_number(setup->options, "by", 1);
+    return self;
+}
+static void start(const void *self, void *state) { (void)self, *(int *)state = 0; }
+static mbx_choice step(const void *self, void *state, const mbx_observation *seen) {
+    (void)seen;
+    const int *own = self;
+    *(int *)state = (*(int *)state + own[1]) % own[0];
+    return (mbx_choice){*(int *)state, 0};
+}
+extern const mbx_strategy mbx_strategy_round;
+const mbx_strategy mbx_strategy_round = {"round", sizeof(int), create, start, step};
+"""
+
+
+def test_a_strangers_strategy_is_one_c_file(build: Any, tmp_path: Path) -> None:
+    (tmp_path / "round.c").write_text(STRANGERS)
+    runner = build(MOBIPROX_STRATEGIES=f"round={tmp_path / 'round.c'}")
+    line = {
+        "strategy": "round",
+        "options": {"by": 2},
+        "calibration": random_calibration(np.random.default_rng(0), 5, 2),
+        "trace": [[0, 0.5]] * 6,
+    }
+    assert walk(runner, [line])[0]["levels"] == [2, 4, 1, 3, 0, 2]
+    assert walk(runner, [line | {"strategy": "naive", "options": {}}])[0]["levels"] == [0, 1, 2, 3, 4, 4]
+
+
+def test_walking_is_clean_under_sanitizers(sanitized: Path) -> None:
+    rng = np.random.default_rng(3)
+    lines = [random_line(rng) for _ in range(200)]
+    assert walk(sanitized, lines)[-1]["ok"]
