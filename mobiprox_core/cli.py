@@ -5,6 +5,8 @@ Everything heavy is imported inside the commands: `mobiprox --help`, `plugins li
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +20,8 @@ from .errors import ExitCode, ExperimentError, Fault, MobiproxError, PluginError
 
 if TYPE_CHECKING:
     from .plugins import Plugin, Registry
+
+atexit.register(gc.freeze)  # else Python looks for garbage among all that was imported before it ends: 9 ms of 150 for a short command
 
 JSON_SCHEMA = 1
 """The number that every object of --json carries; it rises when a key changes its meaning."""
@@ -263,8 +267,11 @@ def measure(bundle: Path, backend: str | None, as_json: bool) -> None:
     metavar="OPTION=VALUES",
     help="Try every combination of these values of the strategy's options: low=0.3,0.5.",
 )
+@click.option("--unlabelled", is_flag=True, help="Leave the labels of the trace aside: agreement with the exact network counts.")
 @as_json
-def replay(bundle: Path, trace: str, strategies: tuple[str, ...], costs: str, swept: tuple[str, ...], as_json: bool) -> None:
+def replay(
+    bundle: Path, trace: str, strategies: tuple[str, ...], costs: str, swept: tuple[str, ...], unlabelled: bool, as_json: bool
+) -> None:
     """Replay a recorded trace with a strategy over the levels of BUNDLE.
 
     Accuracy is compared with the exact network's, and with that of the best single level that costs no more. Differences come with a
@@ -283,7 +290,7 @@ def replay(bundle: Path, trace: str, strategies: tuple[str, ...], costs: str, sw
     chosen = [experiment.choose("strategy", strategy, registry, "--strategy") for strategy in strategies]
     grid = experiment.choose_grid(swept, "--sweep")
     with ProgressPrinter() as progress:
-        result = pipeline.replay_bundle(bundle, registry, data, chosen, progress, experiment.choose_costs(costs), grid)
+        result = pipeline.replay_bundle(bundle, registry, data, chosen, progress, experiment.choose_costs(costs), grid, not unlabelled)
     if as_json:
         _print_json(result)
     elif "sweep" in result:

@@ -69,11 +69,12 @@ def replay_bundle(
     progress: ProgressSink,
     costs: str | Sequence[float] = "latency",
     grid: Mapping[str, Sequence[Any]] | None = None,
+    labels: bool = True,
 ) -> Json:
     """Strategies (none: the bundle's) over a trace whose outputs are computed once on the bundle's device; paths are relative to here.
 
     costs: of every level: "latency", "energy" as measured when the bundle was made, or numbers. grid: options of the one strategy, each with
-    values to try in every combination. Returns the walk of one strategy, ``replays`` of several, or the ``sweep``.
+    values to try in every combination. labels: whether those of the trace are used; without, agreement with level 0 counts. Returns the walk of one strategy, ``replays`` of several, or the ``sweep``.
     """
     from .experiment import choose
     from .replays import sweep
@@ -90,6 +91,8 @@ def replay_bundle(
     offers = [(choice, registry.get("strategy", choice.name)) for choice in choices]
     created = [] if grid else [offer.create(choice.options, content.calibration) for choice, offer in offers]
     recorded = _trace(content, registry, trace, _costs(content, costs), progress)
+    if not labels:
+        recorded = dataclasses.replace(recorded, labels=None)
     if grid:
         [(choice, offer)] = offers
         found = sweep(recorded, offer, content.calibration, grid, choice.options)

@@ -253,6 +253,9 @@ def test_strategies_are_replayed_side_by_side(bundle: Path, trace: str) -> None:
     printed = replayed(*options).stdout
     assert "naive" in printed
     assert "over 5 groups" in printed
+    [blind, _] = json.loads(replayed(*options, "--unlabelled", "--json").stdout)["replays"]
+    assert blind["accuracy"] is None
+    assert blind["against_exact"]["difference_pp"] == pytest.approx(100 * (blind["agreement"] - 1))
 
 
 def test_a_sweep_tries_every_combination_and_finds_the_front(bundle: Path, trace: str) -> None:

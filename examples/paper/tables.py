@@ -1,0 +1,162 @@
+"""Tables 4, 5 and 6 of the Mobiprox paper beside ours: the paper's value, ours, and a verdict.
+
+::
+
+    export MOBIPROX_DATA=/path/to/data
+    python examples/paper/tables.py 4 5 6 --out runs/paper
+
+Each table is an experiment file of this folder; what an earlier call finished is not done again. The cost is time on this machine's
+device (the paper's: energy on its board), relative to the exact network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobiprox_core import experiment, pipeline, plugins
+from mobiprox_core.experiment import Choice
+from mobiprox_core.plugins import Registry
+from mobiprox_core.progress import ProgressPrinter
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Row:
+    """A strategy. loss_pp, cost: what the paper has for it; None where it has no such strategy."""
+
+    strategy: Choice
+    loss_pp: float | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """labels: whether losses are told by labels; else by agreement with the exact network. goal: a loss and a cost to be better than."""
+
+    title: str
+    exact: float
+    rows: tuple[Row, ...]
+    labels: bool
+    goal: tuple[float, float]
+
+
+def row(name: str, loss_pp: float | None = None, cost: float | None = None, **options: Any) -> Row:
+    return Row(Choice(name, options), loss_pp, cost)
+
+
+OURS = (row("kalman"), row("cascade"), row("guarded", max_loss_pp=5, unit="sample"))
+
+TABLES: Mapping[int, Table] = {
+    4: Table(
+        "activities, recordings with labels",
+        0.65,
+        (
+            row("confidence", 2, 0.854, increase="exponential"),
+            row("state", 2, 0.867, increase="linear"),
+            row("naive", 1, 0.946, increase="exponential"),
+            *OURS,
+        ),
+        True,
+        (1.0, 0.45),
+    ),
+    5: Table(
+        "keywords under varying noise",
+        0.96,
+        (
+            row("confidence", 0, 0.852, increase="exponential"),
+            row("confidence", 0, 0.852, increase="linear"),
+            *OURS,
+        ),
+        True,
+        (0.0, 0.30),
+    ),
+    6: Table(
+        "activities, recordings without labels",
+        1.0,
+        (row("confidence", 17, 0.85, increase="exponential"), row("state", 9, 0.88, increase="linear"), *OURS),
+        False,
+        (5.0, 0.45),
+    ),
+}
+"""Values of the paper: MobileNet on 15 users (4), the Honk network (5), agreement of 10 users (6)."""
+
+
+def verdict(loss_pp: float, cost: float, wanted_loss_pp: float, wanted_cost: float) -> str:
+    """Of a loss (the lower end of its interval, so that chance is not held against it) and a cost, against those wanted."""
+    if loss_pp <= wanted_loss_pp:
+        return "reached" if cost <= wanted_cost else "as accurate, dearer"
+    return "cheaper, less accurate" if cost <= wanted_cost else "missed"
+
+
+def compared(table: Table, replays: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One entry per row: the paper's loss and cost, ours, and the verdicts against the paper and against the goal."""
+    entries = []
+    for wanted, walk in zip(table.rows, replays, strict=True):
+        gain, cost = walk["against_exact"], walk["relative_cost"]
+        loss = {"loss_pp": 0 - gain["difference_pp"], "loss_low_pp": 0 - gain["high_pp"], "loss_high_pp": 0 - gain["low_pp"]}
+        paper = reached = None
+        if wanted.loss_pp is not None and wanted.cost is not None:
+            paper = {"loss_pp": wanted.loss_pp, "relative_cost": wanted.cost}
+            reached = verdict(loss["loss_pp"], cost, wanted.loss_pp, wanted.cost)
+        entries.append(
+            {
+                "strategy": wanted.strategy.name,
+                "options": dict(wanted.strategy.options),
+                "paper": paper,
+                "ours": {**loss, "relative_cost": cost, "units": gain["units"]},
+                "against_static": walk["against_static"],
+                "verdict": reached,
+                "goal": verdict(max(loss["loss_low_pp"], 0.0), cost, *table.goal),
+            }
+        )
+    return entries
+
+
+def reproduce(number: int, out: Path, registry: Registry, effort: pipeline.Effort = pipeline.DEFAULT_EFFORT) -> list[dict[str, Any]]:
+    """Run the experiment of a table, or take it up, and replay the strategies of its rows; leaves table.json."""
+    wanted = experiment.load(HERE / f"table{number}.yaml", registry)
+    table, folder = TABLES[number], out / f"table{number}"
+    with ProgressPrinter() as progress:
+        result = pipeline.run(wanted, registry, folder, resume=True, progress=progress, effort=effort)
+        assert wanted.trace is not None
+        strategies = [row.strategy for row in table.rows]
+        replayed = pipeline.replay_bundle(result.bundle, registry, wanted.trace, strategies, progress, labels=table.labels)
+    entries = compared(table, replayed["replays"])
+    content = {"schema": 1, "table": number, "title": table.title, "goal": table.goal, "rows": entries}
+    (folder / "table.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return entries
+
+
+def show(number: int, entries: list[dict[str, Any]]) -> None:
+    table = TABLES[number]
+    print(f"\nTable {number}: {table.title}. Loss in points against the exact network (paper: {table.exact:.0%}), relative cost.")
+    print(f"{'':34}{'paper':>14}  {'ours':>30}  {'against a level of that cost':>28}  verdict on the paper; goal {table.goal}")
+    for entry in entries:
+        options = ", ".join(f"{key}={value}" for key, value in entry["options"].items())
+        paper, ours, static = entry["paper"], entry["ours"], entry["against_static"]
+        theirs = f"{paper['loss_pp']:g} at {paper['relative_cost']:.3f}" if paper else "-"
+        mine = f"{ours['loss_pp']:.2f} [{ours['loss_low_pp']:.2f}, {ours['loss_high_pp']:.2f}] at {ours['relative_cost']:.3f}"
+        level = f"{static['difference_pp']:+.2f} [{static['low_pp']:+.2f}, {static['high_pp']:+.2f}]"
+        print(f"{entry['strategy'] + ' ' + options:34}{theirs:>14}  {mine:>30}  {level:>28}  {entry['verdict'] or '-'}; {entry['goal']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", type=int, nargs="*", metavar="TABLE", help="4, 5, 6; all if left out")
+    parser.add_argument("--out", type=Path, default=Path("runs/paper"), help="folder of the results")
+    given = parser.parse_args()
+    if unknown := set(given.tables) - set(TABLES):
+        parser.error(f"there is no table {unknown.pop()} here; there are {', '.join(map(str, TABLES))}")
+    registry = plugins.load()
+    for number in given.tables or TABLES:
+        show(number, reproduce(number, given.out, registry))
+
+
+if __name__ == "__main__":
+    main()
