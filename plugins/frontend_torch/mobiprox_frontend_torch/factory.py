@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mobiprox_core.errors import ExperimentError
@@ -17,23 +18,45 @@ if TYPE_CHECKING:
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Forget, at the end, what was imported from a folder: the next experiment may have another module of the same name."""
-    before = set(sys.modules)
+    """Inside, modules of a folder go before all others, those of the same name that are loaded already included.
+
+    At the end, what was imported from there is forgotten, for the next experiment may have another module of the same name, and
+    what was loaded before is back.
+    """
+    folder = folder.resolve()
+    before = dict(sys.modules)
+    roots = {root for root in {name.partition(".")[0] for name in before} if _has_module(folder, root)}
+    aside = {name: module for name, module in before.items() if name.partition(".")[0] in roots and not _lies_in(folder, module)}
+    for name in aside:
+        del sys.modules[name]
+    sys.path.insert(0, str(folder))
     try:
         yield
     finally:
-        for name in set(sys.modules) - before:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file and Path(file).resolve().is_relative_to(folder.resolve()):
+        sys.path.remove(str(folder))
+        for name, module in list(sys.modules.items()):
+            if before.get(name) is not module and _lies_in(folder, module):
                 del sys.modules[name]
+        sys.modules.update(aside)
+
+
+def _has_module(folder: Path, name: str) -> bool:
+    """Whether a module or package of this name is there; what Python itself has is never taken from there."""
+    if name in sys.stdlib_module_names or name.startswith("__"):
+        return False
+    return (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
+
+
+def _lies_in(folder: Path, module: ModuleType) -> bool:
+    places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
+    return any(Path(place).resolve().is_relative_to(folder) for place in places if place)
 
 
 def make(factory: str, arguments: Mapping[str, Any], folder: Path) -> torch.nn.Module:
-    """Call ``package.module:function``. Raises ExperimentError."""
+    """Call ``package.module:function``, inside `importable`. Raises ExperimentError."""
     import torch
 
     name, _, attribute = factory.partition(":")
-    sys.path.insert(0, str(folder.resolve()))
     try:
         source = import_module(name)
     except Exception as fault:
@@ -41,8 +64,12 @@ def make(factory: str, arguments: Mapping[str, Any], folder: Path) -> torch.nn.M
             f"the module '{name}' of the factory cannot be imported: {type(fault).__name__}: {fault}",
             mend=f"put {name.partition('.')[0]}.py beside the experiment file ({folder}), or install its package",
         ) from fault
-    finally:
-        sys.path.remove(str(folder.resolve()))
+    beside = folder / f"{name.replace('.', '/')}.py"
+    if beside.is_file() and not _lies_in(folder.resolve(), source):
+        raise ExperimentError(
+            f"the module '{name}' of the factory is {getattr(source, '__file__', 'part of Python')}, not {beside}",
+            mend="let every folder on the way to it have an __init__.py, and no name be one of Python's own modules",
+        )
     function = getattr(source, attribute, None)
     if not callable(function):
         public = ", ".join(n for n, v in vars(source).items() if callable(v) and getattr(v, "__module__", None) == source.__name__)

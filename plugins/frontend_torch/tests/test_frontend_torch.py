@@ -2,6 +2,7 @@
 
 import sys
 import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,49 @@ def test_importing_leaves_no_trace(folder: Path) -> None:
     Torch().load(options(), folder)
     assert sys.path == path
     assert "networks" not in sys.modules
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that Python looks into, with other modules of the names that the tests use; they are loaded already."""
+    other = tmp_path / "elsewhere"
+    for name in ("networks.py", "layers.py", "nets/__init__.py", "nets/small.py"):
+        (other / name).parent.mkdir(parents=True, exist_ok=True)
+        (other / name).write_text("def make(): raise RuntimeError('the wrong one')")
+    monkeypatch.syspath_prepend(str(other))
+    for name in ("networks", "layers", "nets", "nets.small"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        import_module(name)
+        monkeypatch.setitem(sys.modules, name, sys.modules[name])
+    return other
+
+
+@pytest.mark.parametrize("name", ["networks", "nets.small"])
+def test_the_code_beside_the_experiment_goes_before_what_is_loaded_under_its_name(
+    folder: Path, elsewhere: Path, tmp_path: Path, name: str
+) -> None:
+    loaded = {other: sys.modules[other] for other in ("networks", "layers", "nets", "nets.small")}
+    here = tmp_path / "here"
+    (here / "nets").mkdir(parents=True)
+    (here / "layers.py").write_text(SOURCE)
+    (here / "networks.py").write_text("from layers import make")
+    (here / "nets" / "__init__.py").touch()
+    (here / "nets" / "parts.py").write_text(SOURCE)
+    (here / "nets" / "small.py").write_text("def make():\n    from .parts import make\n    return make()")
+    given = options(factory=f"{name}:make", weights=str(folder / "net.pt"))
+    assert Network.from_model(Torch().load(given, here), "net").at_batch(1)["first"].kind == "conv"
+    assert {other: sys.modules.get(other) for other in loaded} == loaded
+    assert "nets.parts" not in sys.modules
+
+
+def test_a_folder_that_is_no_package_does_not_lend_its_name_to_one_from_elsewhere(elsewhere: Path, tmp_path: Path) -> None:
+    (tmp_path / "here" / "nets").mkdir(parents=True)
+    (tmp_path / "here" / "nets" / "small.py").write_text(SOURCE)
+    message = fault(tmp_path / "here", **options(factory="nets.small:make"))
+    assert str(elsewhere / "nets" / "small.py") in message
+    assert "__init__.py" in message
+    (tmp_path / "here" / "time.py").write_text(SOURCE)
+    assert "is part of Python" in fault(tmp_path / "here", **options(factory="time:make"))
 
 
 def test_a_pickled_module_is_refused(folder: Path) -> None:
