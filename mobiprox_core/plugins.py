@@ -101,11 +101,14 @@ class Registry:
         offers: Mapping[tuple[str, str], Offer],
         clashes: Mapping[tuple[str, str], PluginError],
         managers: Mapping[str, pluggy.PluginManager],
+        left_out: Iterable[Plugin] = (),
     ) -> None:
+        """left_out: installed, but not loaded, because MOBIPROX_PLUGINS does not name them."""
         self._plugins = {plugin.name: plugin for plugin in plugins}
         self._offers = dict(offers)
         self._clashes = dict(clashes)
         self._observers = dict(managers)
+        self._left_out = tuple(left_out)
 
     @property
     def plugins(self) -> tuple[Plugin, ...]:
@@ -171,6 +174,9 @@ class Registry:
         suspect = self._suspect(of, name)
         if suspect is not None and suspect.problem is not None:
             return PluginError(f"{what}; a plugin that may offer it is broken: {suspect.problem.what}", mend=suspect.problem.mend)
+        if hidden := next((p for p in self._left_out if _by_convention(p, of, name)), None):
+            mend = f"add '{hidden.name}' to {ALLOW_LIST}, or unset it"
+            return PluginError(f"{what}; {hidden} is installed, but left out by {ALLOW_LIST}", mend=mend)
         if likely := did_you_mean(name, known, likeness=0.79):  # int8 for int4 is no slip of the finger
             return PluginError(what, mend=f"did you mean '{likely}'?")
         mends = [f"installed {of.plural}: {', '.join(known)}" if known else f"no {kind} is installed"]
@@ -182,7 +188,7 @@ class Registry:
     def _suspect(self, kind: Kind, name: str) -> Plugin | None:
         """The broken plugin that offers this name by convention, else any broken plugin of the kind by its name."""
         broken = [p for p in self.plugins if p.problem is not None and not p.offers]
-        exact = [p for p in broken if p.name == f"{kind.prefix}_{name}" or p.distribution == kind.distribution(name)]
+        exact = [p for p in broken if _by_convention(p, kind, name)]
         alike = [p for p in broken if p.name.startswith(f"{kind.prefix}_")]
         return next(iter(exact + alike), None)
 
@@ -197,12 +203,18 @@ class Registry:
                 del self._observers[name]
 
 
+def _by_convention(plugin: Plugin, kind: Kind, name: str) -> bool:
+    """Whether a plugin is called as one that offers this name."""
+    return plugin.name == f"{kind.prefix}_{name}" or plugin.distribution == kind.distribution(name)
+
+
 def load(allow: Sequence[str] | None = None) -> Registry:
     """Load the installed plugins.
 
     allow: names of entry points to load; by default those of the environment variable MOBIPROX_PLUGINS, else all.
     """
-    if allow is None and ALLOW_LIST in os.environ:
+    restricted = allow is None and ALLOW_LIST in os.environ
+    if restricted:
         allow = [name.strip() for name in os.environ[ALLOW_LIST].split(",") if name.strip()]
     found = sorted(((entry, *_distribution(entry)) for entry in metadata.entry_points(group=GROUP)), key=lambda f: (f[0].name, f[1:]))
     plugins: dict[str, Plugin] = {}
@@ -238,7 +250,8 @@ def load(allow: Sequence[str] | None = None) -> Registry:
         if name not in plugins:
             plugins[name] = Plugin(name, "", "", problem=_not_installed(name, {entry.name for entry, *_ in found}))
     single = {key: next(iter(by.values())) for key, by in offered.items() if key not in clashes}
-    return Registry(sorted(plugins.values(), key=lambda p: p.name), single, clashes, managers)
+    left_out = [Plugin(e.name, of, version) for e, of, version in found if restricted and e.name not in plugins]
+    return Registry(sorted(plugins.values(), key=lambda p: p.name), single, clashes, managers, left_out)
 
 
 def _clash(what: str, *parties: Plugin) -> PluginError:

@@ -133,6 +133,19 @@ def test_the_environment_restricts_what_is_loaded(site: Path, monkeypatch: pytes
     assert plugins.load().plugins == ()
 
 
+def test_what_the_environment_leaves_out_is_not_said_to_be_missing(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("spline", "splines"):
+        distribution(site, f"approx_{name}", offering("mobiprox_techniques", name))
+    monkeypatch.setenv(plugins.ALLOW_LIST, "approx_splines")
+    with pytest.raises(PluginError) as caught:
+        plugins.load().get("technique", "spline")
+    assert "plugin 'approx_spline' (stranger-approx-spline) is installed, but left out by MOBIPROX_PLUGINS" in caught.value.what
+    assert caught.value.mend == "add 'approx_spline' to MOBIPROX_PLUGINS, or unset it"
+    with pytest.raises(PluginError) as other:
+        plugins.load().get("strategy", "spline")
+    assert "pip install mobiprox-strategy-spline" in str(other.value.mend)
+
+
 def test_a_plugin_that_the_environment_names_but_is_not_there_is_reported(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distribution(site, "strategy_spline", offering("mobiprox_strategies", "spline"))
     monkeypatch.setenv(plugins.ALLOW_LIST, "strategy_splin")
