@@ -342,11 +342,12 @@ def _chain(error: PluginError, cause: BaseException) -> PluginError:
 
 
 def _distribution(entry: metadata.EntryPoint) -> tuple[str, str]:
-    """Name and version of what brought an entry point, parsed once: `metadata` reads the file anew for each of them."""
+    """Name and version of what brought an entry point, from the two lines alone: `metadata` would parse the readme that follows too."""
     if entry.dist is None:
         return "", ""
-    about = entry.dist.metadata
-    return about["Name"] or "", about["Version"] or ""
+    about = entry.dist.read_text("METADATA") or entry.dist.read_text("PKG-INFO") or ""
+    found = dict(re.findall(r"^(Name|Version): *(.*)$", about.partition("\n\n")[0], re.MULTILINE))
+    return found.get("Name", ""), found.get("Version", "")
 
 
 def _uninstall(*plugins: Plugin) -> str:
