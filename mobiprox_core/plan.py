@@ -6,6 +6,7 @@ Everything lives in one *arena*. Constants and tables come first, then activatio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -100,7 +101,8 @@ class ExecutionPlan:
 
     source: OpenCL C of all functions and of the kernels that wrap them; functions: their names, in the order of the network
     kernel's cases. levels: per level one variant index per operator; level 0 is all zeros (exact).
-    tensors: slots of all activations, if lowered with keep_activations, else of inputs and outputs only.
+    tensors: slots of all activations, if lowered with keep_activations, else none. notes: for people. memory_bytes: what the
+    arena is used for: constants and tables of exact variants, what the variants of each technique add to them, and activations.
     """
 
     name: str
@@ -115,4 +117,4 @@ class ExecutionPlan:
     operators: tuple[PlanOperator, ...]
     levels: tuple[tuple[int, ...], ...]
     tensors: tuple[Slot, ...] = ()
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)

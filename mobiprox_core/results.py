@@ -43,6 +43,7 @@ def summary(stages: Stages, profile: Profile, front: Front, tested: Tested, repl
             for number, (point, (loss, ci)) in enumerate(zip(front.levels, tested.losses_pp, strict=True))
         ],
         "replay": None if replayed is None else {key: item for key, item in replayed.items() if key not in ("schema", "timeline")},
+        "memory_bytes": json.loads((stages.ledger.folder / "bundle" / "plan.json").read_text())["notes"].get("memory_bytes"),
         "seconds": dict(stages.ledger.seconds),
         "classes": list(resolved.classes),
         "operators": [

@@ -7,6 +7,7 @@ layouts, `arena` the memory, `builder` and `convolution` and `operators` the lau
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
@@ -83,15 +84,22 @@ class _Lowering:
         }
         inputs = [self._input(spec.name, spec.shape) for spec in graph.inputs]
         emitted: list[list[Builder]] = []
+        memory: Counter[str] = Counter()
         for operator in graph.operators:
             self.arena.step += 1
             self.views[operator.output] = self._output(operator)
-            emitted.append([self._variant(operator, setting) for setting in offered[operator.name]])
+            emitted.append([])
+            for setting in offered[operator.name]:
+                before = self.arena.constant_elements
+                emitted[-1].append(self._variant(operator, setting))
+                owner = " + ".join(dict.fromkeys(part.technique for part in setting)) or "exact"
+                memory[owner] += 4 * (self.arena.constant_elements - before)
         self.arena.step += 1
         outputs, tail = self._outputs()
         if tail is not None:
             emitted.append([tail])
 
+        memory["exact"] += 4 * self.arena.constant_elements - memory.total()  # tables of what gathers outputs and moves elements
         kept = [self._slot(name, view) for name, view in self.views.items() if view.layout is not None] if self.arena.keep else []
         elements = self.arena.place()
         source, functions = assemble(
@@ -125,6 +133,7 @@ class _Lowering:
             operators=operators,
             levels=tuple(tuple(index[o.name][c[o.name]] if o.name in index else 0 for o in operators) for c in configurations),
             tensors=tuple(map(self._placed, kept)),
+            notes={"memory_bytes": {**memory, "activations": 4 * (elements - self.arena.constant_elements)}},
         )
 
     def _input(self, name: str, shape: Shape) -> Slot:

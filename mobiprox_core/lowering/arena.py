@@ -35,7 +35,7 @@ class Arena:
         self.keep = keep_activations
         self.step = 0
         self.buffers = [Buffer(0, None)]
-        self._elements = 0  # of constants
+        self.constant_elements = 0
         self._constants: list[tuple[str, int, npt.NDArray[Any]]] = []
         self._addresses: set[int] = set()  # which constants are tables of addresses
         self._known: dict[tuple[str, bytes], int] = {}
@@ -45,9 +45,9 @@ class Arena:
         values = np.ascontiguousarray(values)
         key = (values.dtype.str, sha256(values.tobytes()).digest())
         if key not in self._known:
-            self._known[key] = self._elements
-            self._constants.append((name, self._elements, values))
-            self._elements += -(-values.nbytes // (4 * ALIGNMENT)) * ALIGNMENT
+            self._known[key] = self.constant_elements
+            self._constants.append((name, self.constant_elements, values))
+            self.constant_elements += -(-values.nbytes // (4 * ALIGNMENT)) * ALIGNMENT
         return self._known[key]
 
     def table(self, addresses: Ints, name: str) -> int:
@@ -58,10 +58,10 @@ class Arena:
             self.touch(int(buffer))
         key = ("addresses", sha256(addresses.tobytes()).digest())
         if key not in self._known:
-            self._known[key] = self._elements
+            self._known[key] = self.constant_elements
             self._addresses.add(len(self._constants))
-            self._constants.append((name, self._elements, addresses))
-            self._elements += -(-addresses.size // ALIGNMENT) * ALIGNMENT
+            self._constants.append((name, self.constant_elements, addresses))
+            self.constant_elements += -(-addresses.size // ALIGNMENT) * ALIGNMENT
         return self._known[key]
 
     def buffer(self, elements: int, geometry: Layout | None) -> int:
@@ -82,7 +82,7 @@ class Arena:
     def place(self) -> int:
         """Give every buffer its base; buffers of equal geometry share memory when their lives do not overlap. Returns the arena's size."""
         free: dict[Any, list[tuple[int, int]]] = {}
-        top = self._elements
+        top = self.constant_elements
         for buffer in sorted(self.buffers[1:], key=lambda b: b.first):
             pool = free.setdefault((buffer.geometry, buffer.size), [])
             reusable = next((i for i, (_, last) in enumerate(pool) if last < buffer.first), None)

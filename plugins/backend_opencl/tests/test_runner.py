@@ -175,3 +175,14 @@ def test_an_output_stays_what_it_was_when_the_next_input_runs(cpu: OpenCLDevice)
     kept = first.copy()
     assert not np.array_equal(runner.run(-x), kept)
     np.testing.assert_array_equal(first, kept)
+
+
+def test_a_plan_tells_what_its_memory_is_used_for(graph: Graph, cpu: OpenCLDevice) -> None:
+    whole = plan(cpu, graph)
+    memory = whole.notes["memory_bytes"]
+    assert sum(memory.values()) == 4 * whole.arena_elements
+    assert memory["exact"] >= sum(4 * op.constants["weight"].size for op in graph.operators if "weight" in op.constants)
+    exact = lower(graph, cpu.info, TECHNIQUES, {})
+    assert set(exact.notes["memory_bytes"]) == {"exact", "activations"}
+    assert memory["exact"] == exact.notes["memory_bytes"]["exact"]
+    assert 0 < memory["filter_sampling"] < memory["exact"]
