@@ -30,13 +30,17 @@ class GuardedState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GuardedStrategy:
-    """first: where inputs begin. thresholds: per level, by risk control. bound: 0..1, the loss to hold."""
+    """first: where inputs begin. thresholds: per level, by risk control. bound: 0..1, the loss to hold.
+
+    limit: the threshold from which so many inputs would run twice that the exact network alone is cheaper.
+    """
 
     first: int
     thresholds: tuple[float, ...]
     bound: float
     audit: float
     gain: float
+    limit: float = 1.0
 
     def start(self) -> GuardedState:
         return GuardedState(self.thresholds[self.first])
@@ -58,7 +62,7 @@ class GuardedStrategy:
         """After an input is done with: loss is an unbiased estimate of the one that it would have had without audits."""
         if self.audit and self.first:
             threshold = max(threshold + self.gain * (loss - self.bound), self.thresholds[self.first])
-        return GuardedState(threshold, NO_AUDIT, draws), self.first if threshold <= 1 else 0
+        return GuardedState(threshold, NO_AUDIT, draws), self.first if threshold <= self.limit else 0
 
 
 def drawn(count: int) -> float:
@@ -147,7 +151,15 @@ class Guarded:
         if level is not None:
             chosen = checked(self.name, level, levels)
             thresholds = tuple(t if n in (0, chosen) else CLOSED for n, t in enumerate(thresholds))
-        return GuardedStrategy(cheapest(levels, thresholds)[0], thresholds, bound, audit, gain)
+        first, _ = cheapest(levels, thresholds)
+        return GuardedStrategy(first, thresholds, bound, audit, gain, _limit(levels[first]))
+
+
+def _limit(level: LevelCalibration) -> float:
+    """The highest threshold with which a level saves anything: it must accept a larger share of inputs than one run of it costs."""
+    own = level.agreement
+    saving = [] if own is None else [t for t, share in zip(own.thresholds, own.accepted, strict=True) if share > level.relative_cost]
+    return max(saving, default=1.0)
 
 
 def _check_size(promise: Promise, units: int, groups: bool) -> None:

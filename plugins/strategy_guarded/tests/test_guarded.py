@@ -157,6 +157,14 @@ def test_audits_hold_the_bound_when_the_world_changes() -> None:
     assert watchful.relative_cost < 1
 
 
+def test_where_most_would_run_twice_the_exact_network_runs_alone() -> None:
+    """Everything has become wrong. Confidences of the calibration are even, so a level of cost 0.2 pays up to a threshold of 0.8."""
+    outputs, levels = drift(5000, 1.0, 2)
+    done = Trace.of(outputs, levels).replay(Guarded().create({"max_loss_pp": 2, "audit": 0.2}, levels))
+    assert done.relative_cost < 1.02
+    assert 1 - done.agreement < 0.02 + (1 + 0.005 / 0.2) / (0.005 * 5000)
+
+
 @pytest.mark.parametrize(("promise", "allowed"), [("probable", 0.1), ("expected", 1.0)])
 def test_the_bound_holds_over_random_splits(promise: str, allowed: float) -> None:
     """200 splits of one pool into calibration and the rest: 2 points at 90 % confidence, broken in a tenth of them at most."""
