@@ -301,20 +301,24 @@ def replay(
 
 def _print_replays(walks: Sequence[Mapping[str, Any]]) -> None:
     """A line for each strategy, and one for the exact network."""
-    head = ("strategy", "accuracy", "agreement", "relative cost", "pp against exact", "pp against the best level of that cost")
+    head = ["strategy", "accuracy", "agreement", "relative cost", "pp against exact", "pp against the best level of that cost"]
     exact = walks[0]["static"][0]
-    rows = [("exact", _percent(exact["accuracy"]), _percent(exact["agreement"]), _number(exact["relative_cost"], ".3f"), "", "")]
+    rows = [["exact", _percent(exact["accuracy"]), _percent(exact["agreement"]), _number(exact["relative_cost"], ".3f"), "", ""]]
     rows += [
-        (
+        [
             walk["strategy"],
             _percent(walk["accuracy"]),
             _percent(walk["agreement"]),
             _number(walk["relative_cost"], ".3f"),
             _interval(walk["against_exact"]),
             f"{_interval(walk['against_static'])} level {walk['best_static']['level']}",
-        )
+        ]
         for walk in walks
     ]
+    if len(walks) > 1:
+        head.append("pp against the first")
+        for row, cell in zip(rows, ["", "", *(_interval(walk["against_first"]) for walk in walks[1:])], strict=True):
+            row.append(cell)
     _print_table(head, rows)
     units = walks[0]["against_exact"]["units"]
     click.echo(f"\n{walks[0]['steps']} steps; intervals are 95 %, over {units} {'samples' if units == walks[0]['steps'] else 'groups'}")

@@ -74,10 +74,11 @@ def replay_bundle(
     """Strategies (none: the bundle's) over a trace whose outputs are computed once on the bundle's device; paths are relative to here.
 
     costs: of every level: "latency", "energy" as measured when the bundle was made, or numbers. grid: options of the one strategy, each with
-    values to try in every combination. labels: whether those of the trace are used; without, agreement with level 0 counts. Returns the walk of one strategy, ``replays`` of several, or the ``sweep``.
+    values to try in every combination. labels: whether those of the trace are used; without, agreement with level 0 counts. Returns the walk of one strategy, ``replays`` of several
+    (each also compared with the first), or the ``sweep``.
     """
     from .experiment import choose
-    from .replays import sweep
+    from .replays import paired, sweep
 
     content = bundles.read(folder)
     choices = tuple(strategies) or ((content.strategy,) if content.strategy is not None else ())
@@ -98,11 +99,14 @@ def replay_bundle(
         found = sweep(recorded, offer, content.calibration, grid, choice.options)
         static = [level.to_json() for level in recorded.static()]
         return {"schema": 1, "strategy": choice.name, "static": static, "sweep": [point.to_json() for point in found]}
+    walked = [recorded.replay(strategy) for strategy in created]
     walks = [
-        {"strategy": choice.name, "options": dict(choice.options), **recorded.replay(strategy).to_json()}
-        for choice, strategy in zip(choices, created, strict=True)
+        {"strategy": choice.name, "options": dict(choice.options), **walk.to_json()} for choice, walk in zip(choices, walked, strict=True)
     ]
-    return {"schema": 1, **walks[0]} if len(walks) == 1 else {"schema": 1, "replays": walks}
+    if len(walks) == 1:
+        return {"schema": 1, **walks[0]}
+    against_first = [paired(walk.correct, walked[0].correct, recorded.groups).to_json() for walk in walked]
+    return {"schema": 1, "replays": [{**walk, "against_first": other} for walk, other in zip(walks, against_first, strict=True)]}
 
 
 def _trace(content: Bundle, registry: Registry, trace: DataChoice, costs: Sequence[float], progress: ProgressSink) -> Trace:

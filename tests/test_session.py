@@ -250,6 +250,8 @@ def test_strategies_are_replayed_side_by_side(bundle: Path, trace: str) -> None:
         assert walk["against_exact"]["difference_pp"] == pytest.approx(100 * gained)
         assert walk["against_exact"]["low_pp"] <= 100 * gained <= walk["against_exact"]["high_pp"]
         assert walk["against_exact"]["units"] == 5
+    differ = np.mean(state["timeline"]["correct"]) - np.mean(naive["timeline"]["correct"])
+    assert state["against_first"]["difference_pp"] == pytest.approx(100 * differ)
     printed = replayed(*options).stdout
     assert "naive" in printed
     assert "over 5 groups" in printed
