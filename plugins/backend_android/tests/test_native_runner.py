@@ -66,6 +66,8 @@ def test_every_level_has_the_bits_of_the_python_runner(shape: str, runner: Path,
     wanted = expected(device.load(plan), len(ALL_LEVELS), batches)
     chosen = ["--device", device.info.name] if shape == "gpu" else []
     np.testing.assert_array_equal(infer(runner, bundle, np.stack(batches), *chosen), wanted)
+    np.testing.assert_array_equal(infer(runner, bundle, np.stack(batches), "--copy-memory", *chosen), wanted)
+    assert not run(runner, "--info", bundle, "--copy-memory", *chosen)[0]["shared_memory"]
     info = run(runner, "--info", bundle, *chosen)[0]
     assert (info["device"], info["threads"]) == (device.info.name, device.info.threads)
     assert info["launch"] == ("operators" if shape in ("operators", "gpu") else "network")
@@ -295,6 +297,7 @@ def test_running_is_clean_under_sanitizers(sanitized: Path, trial_bundle: Path, 
     options = {"ASAN_OPTIONS": "detect_leaks=0"}
     run(sanitized, "--infer", trial_bundle, tmp_path / "x.bin", tmp_path / "y.bin", "--cache", tmp_path, **options)
     run(sanitized, "--infer", trial_bundle, tmp_path / "x.bin", tmp_path / "y.bin", "--cache", tmp_path, "--levels", "3,0", **options)
+    run(sanitized, "--infer", trial_bundle, tmp_path / "x.bin", tmp_path / "y.bin", "--copy-memory", **options)
     run(sanitized, "--profile", trial_bundle, "--rounds", "1", "--seconds", "0", **options)
     run(sanitized, "--operators", trial_bundle, "--rounds", "1", "--seconds", "0", **options)
     run(sanitized, "--trace", digits, tmp_path / "digits.bin", **options)

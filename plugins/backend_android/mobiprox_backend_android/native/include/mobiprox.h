@@ -40,6 +40,7 @@ typedef struct mbx_options {
     const char *cache_folder; /* keeps compiled kernels between starts; must exist; NULL: compile at every start */
     int threads;              /* CPUs: threads of one inference; 0: as the bundle says, else all */
     int no_strategy;          /* 1: levels are set by hand, even if the bundle names a strategy */
+    int copy_memory;          /* 1: copy inputs and outputs even where memory could be shared, for drivers that share it badly */
     int skip_digests;         /* 1: do not compare files with their SHA-256 (for bundles inside a signed package) */
 } mbx_options;
 

@@ -177,6 +177,7 @@ static void read_operators(const node *at, bundle *into) {
 static void read_levels(const node *at, bundle *into) {
     into->level_count = node_length(at);
     if (!into->level_count) node_fail(at, "level 0 is not the exact one");
+    if ((int64_t)into->level_count * into->operator_count > LARGEST) node_fail(at, "%d levels are too many", into->level_count);
     into->levels = reader_take(at->reader, (size_t)into->level_count * (size_t)into->operator_count, sizeof *into->levels);
     EACH(entry, at) {
         int32_t *variants = into->levels + (size_t)entry.index * (size_t)into->operator_count;

@@ -153,6 +153,7 @@ static int open_runner(mbx_session *session, const mbx_options *options) {
     int threads = options->threads > 0 ? options->threads : bundle->wanted_threads;
     if (opencl_load(&session->cl, options->library, &session->fault)) return -1;
     if (choose_device(&session->cl, bundle, options->device, threads, &device, &session->fault)) return -1;
+    if (options->copy_memory) device.shared_memory = 0;
     int by_operator = bundle->is_gpu || bundle->launch_by_operator;
     if (!threads || !device.is_cpu) threads = device.compute_units;
     return runner_open(&session->runner, &session->cl, bundle, &device, threads, by_operator, options->cache_folder, &session->pool,
@@ -188,7 +189,8 @@ mbx_session *mbx_open(const char *folder, const mbx_options *options) {
     }
     int failed = open_session(session, folder, options ? options : &defaults, &files);
     bundle_files_close(&files); /* constants are on the device now, and the source is compiled */
-    for (int i = 0; i < session->bundle.constant_count; i++) session->bundle.constants[i].values = NULL;
+    session->bundle.constants = NULL;
+    session->bundle.constant_count = 0;
     session->bundle.source = (span){NULL, 0};
     if (!failed) return session;
     open_fault = session->fault;

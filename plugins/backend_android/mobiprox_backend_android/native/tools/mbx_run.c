@@ -30,7 +30,7 @@ static const char USAGE[] =
     "  --check                           reads folders from stdin, one a line, and checks the bundles in them; no device takes part\n"
     "  --steps                           reads traces from stdin, one JSON object a line: strategy, options, calibration and\n"
     "                                    trace [[label, confidence], ...]; answers with the levels walked\n"
-    "options: --device NAME|INDEX  --library FILE  --cache FOLDER  --threads N  --skip-digests  --levels 0,2,..  --variants 0,1,..\n"
+    "options: --device NAME|INDEX  --library FILE  --cache FOLDER  --threads N  --skip-digests  --copy-memory  --levels 0,2,..  --variants 0,1,..\n"
     "         --strategy NAME|none  --strategy-options JSON  --seconds S  --rounds N (at least)  --inputs FILE (for --profile)\n";
 
 typedef struct arguments {
@@ -122,6 +122,8 @@ static int parse(int count, char **words, arguments *into) {
         if (is_number && !strcmp(word, "--seconds")) into->seconds = number, known = 1;
         if (!strcmp(word, "--skip-digests")) {
             into->open.skip_digests = 1;
+        } else if (!strcmp(word, "--copy-memory")) {
+            into->open.copy_memory = 1;
         } else if (known) {
             i++;
         } else if (strncmp(word, "--", 2) && into->place_count < 3) {
