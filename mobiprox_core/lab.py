@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .configuration import Configuration, KnobSpace, OpId, Setting
+from .configuration import Configuration, KnobSetting, KnobSpace, OpId, Setting
 from .errors import InfeasibleSetting
 from .interfaces import Device, Meter, Progress, ProgressSink, Runner, Statistics, Technique
 from .lowering import lower
@@ -41,6 +41,7 @@ class Lab:
         self.device = device
         self.techniques = techniques
         self.calibration = calibration
+        self._fitted: set[tuple[OpId, KnobSetting]] = set()
         self._loaded: tuple[tuple[object, ...], Runner] | None = None
 
     def __enter__(self) -> Lab:
@@ -66,16 +67,13 @@ class Lab:
     def fit(self, space: KnobSpace, progress: ProgressSink) -> None:
         """See to it that everything is fitted that the settings of a space need; only what no earlier run has fitted takes time."""
         graph = self.network.at_batch(self.single)
-        fitted = [
-            (op, knobs)
-            for op in space
-            for knobs in dict.fromkeys(knobs for setting in space[op] for knobs in setting)
-            if self.techniques[knobs.technique].needs_statistics(knobs)
-        ]
+        every = dict.fromkeys((op, knobs) for op in space for setting in space[op] for knobs in setting)
+        wanted = [key for key in every if key not in self._fitted and self.techniques[key[1].technique].needs_statistics(key[1])]
         if self.calibration is not None:
-            self.calibration.collect(dict.fromkeys(op for op, _ in fitted))
-        for done, (op, knobs) in enumerate(fitted):
-            progress(Progress("calibrate", done, len(fitted), f"fit of {op}"))
+            self.calibration.collect(dict.fromkeys(op for op, _ in wanted))
+        for done, (op, knobs) in enumerate(wanted):
+            progress(Progress("calibrate", done, len(wanted), f"fit of {op}"))
+            self._fitted.add((op, knobs))
             with suppress(InfeasibleSetting):  # whoever lowers it will find out
                 self.techniques[knobs.technique].prepare(knobs, graph[op], self.statistics(op))
 

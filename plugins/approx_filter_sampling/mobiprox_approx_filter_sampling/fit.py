@@ -97,8 +97,9 @@ class _Elimination:
         row = self._weight[:, at] - (steps[:, None, :, at] @ shares)[:, 0]
         pivot = np.sqrt(np.maximum(column[:, at, None], np.finfo(float).tiny))
         step, share = column / pivot, row / pivot
-        along = self._weight @ share[:, :, None] - steps.transpose(0, 2, 1) @ (shares @ share[:, :, None])
-        self._norms += step * (step * (share**2).sum(1, keepdims=True) - 2 * along[:, :, 0])
+        # Not a product of matrices: on a busy machine its threads would wait for each other, thousands of times.
+        along = np.einsum("gko,go->gk", self._weight, share) - ((shares @ share[:, :, None]).transpose(0, 2, 1) @ steps)[:, 0]
+        self._norms += step * (step * (share**2).sum(1, keepdims=True) - 2 * along)
         self._diagonal -= step**2
         self._norms[:, at], self._diagonal[:, at] = np.inf, 1
         self._steps[:, n], self._shares[:, n] = step, share
