@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mobiprox_backend_android.build import SOURCES
 from mutations import INDEX, PLAN, PROGRAM, WEIGHTS, Mutator, check
 from native_bundles import sign, tiny_bundle
 
@@ -176,3 +178,21 @@ def test_damaged_bundles_never_crash_the_loader_and_python_agrees(sanitized: Pat
         # the reader of weights that Python uses lets unknown keys pass; this one does not
         agreed = found["ok"] == (problem is None) or (problem is None and found["error"].startswith(WEIGHTS))
         assert agreed, (folder, found, problem)
+
+
+def test_digests_are_right_for_every_length(sanitized: Path, whole: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / str(length) for length in range(140)]
+    for length, folder in enumerate(folders):
+        for name in (INDEX, PLAN, WEIGHTS, PROGRAM):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((whole / name).read_bytes() + b"/" * (length + 1) * (name == PROGRAM))
+        sign(folder)
+    assert all(found["ok"] for found in check(sanitized, folders))
+
+
+def test_the_example_of_the_readme_compiles(sanitized: Path, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    (tmp_path / "example.c").write_text(text.partition("```c\n")[2].partition("```")[0])
+    command = ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{SOURCES / 'include'}", "example.c"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -13,26 +13,35 @@ static const uint32_t ROUND[64] = {
 
 static uint32_t rotated(uint32_t x, unsigned by) { return (x >> by) | (x << (32 - by)); }
 
+/* One round; the next has its variables renamed instead of moved: h takes the place of a. */
+#define SHA256_STEP(a, b, c, d, e, f, g, h, i) \
+    do { \
+        uint32_t one = (h) + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)) + ((g) ^ ((e) & ((f) ^ (g)))) + ROUND[i] + w[i]; \
+        (d) += one; \
+        (h) = one + (rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) + (((a) & (b)) | ((c) & ((a) | (b)))); \
+    } while (0)
+
 static void digest_block(sha256 *hash, const unsigned char *block) {
-    uint32_t w[64];
+    uint32_t w[64], *s = hash->state;
     for (int i = 0; i < 16; i++)
         w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 | (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
     for (int i = 16; i < 64; i++) {
-        uint32_t a = rotated(w[i - 15], 7) ^ rotated(w[i - 15], 18) ^ (w[i - 15] >> 3);
-        uint32_t b = rotated(w[i - 2], 17) ^ rotated(w[i - 2], 19) ^ (w[i - 2] >> 10);
-        w[i] = w[i - 16] + a + w[i - 7] + b;
+        uint32_t one = rotated(w[i - 15], 7) ^ rotated(w[i - 15], 18) ^ (w[i - 15] >> 3);
+        uint32_t two = rotated(w[i - 2], 17) ^ rotated(w[i - 2], 19) ^ (w[i - 2] >> 10);
+        w[i] = w[i - 16] + one + w[i - 7] + two;
     }
-    uint32_t s[8];
-    memcpy(s, hash->state, sizeof s);
-    for (int i = 0; i < 64; i++) {
-        uint32_t choice = (s[4] & s[5]) ^ (~s[4] & s[6]), majority = (s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]);
-        uint32_t one = s[7] + (rotated(s[4], 6) ^ rotated(s[4], 11) ^ rotated(s[4], 25)) + choice + ROUND[i] + w[i];
-        uint32_t two = (rotated(s[0], 2) ^ rotated(s[0], 13) ^ rotated(s[0], 22)) + majority;
-        memmove(s + 1, s, 7 * sizeof *s);
-        s[0] = one + two;
-        s[4] += one;
+    uint32_t a = s[0], b = s[1], c = s[2], d = s[3], e = s[4], f = s[5], g = s[6], h = s[7];
+    for (int i = 0; i < 64; i += 8) {
+        SHA256_STEP(a, b, c, d, e, f, g, h, i);
+        SHA256_STEP(h, a, b, c, d, e, f, g, i + 1);
+        SHA256_STEP(g, h, a, b, c, d, e, f, i + 2);
+        SHA256_STEP(f, g, h, a, b, c, d, e, i + 3);
+        SHA256_STEP(e, f, g, h, a, b, c, d, i + 4);
+        SHA256_STEP(d, e, f, g, h, a, b, c, i + 5);
+        SHA256_STEP(c, d, e, f, g, h, a, b, i + 6);
+        SHA256_STEP(b, c, d, e, f, g, h, a, i + 7);
     }
-    for (int i = 0; i < 8; i++) hash->state[i] += s[i];
+    s[0] += a, s[1] += b, s[2] += c, s[3] += d, s[4] += e, s[5] += f, s[6] += g, s[7] += h;
 }
 
 void sha256_start(sha256 *hash) {
