@@ -102,7 +102,7 @@ class Calibration:
     def collect(self, operators: Iterable[OpId]) -> None:
         """See to it that the moments of these operators are known, in as few passes over the inputs as memory allows."""
         chosen = [self.graph[op] for op in operators]
-        for chunk in _chunks([op for op in chosen if self._store.get(self._key(op.name)) is None]):
+        for chunk in _chunks([op for op in chosen if self._key(op.name) not in self._store]):
             self._pass(chunk)
 
     def moments(self, operator: Operator) -> Moments:
@@ -130,7 +130,7 @@ class Calibration:
     def _found(self, operator: Operator) -> Arrays:
         """The sums of an operator, from a pass over the inputs."""
         fitted = [op for op in self.graph.operators if op.kind in ("conv", "dense")]
-        later = [op for op in fitted[fitted.index(operator) + 1 :] if self._store.get(self._key(op.name)) is None]
+        later = [op for op in fitted[fitted.index(operator) + 1 :] if self._key(op.name) not in self._store]
         return self._pass(next(_chunks([operator, *later])))[operator.name]
 
     def _pass(self, operators: Sequence[Operator]) -> dict[OpId, Arrays]:
@@ -316,6 +316,10 @@ class Store:
         self._folder = folder
         self._memory: dict[str, Arrays] = {}
         self._prune(most_bytes)
+
+    def __contains__(self, key: str) -> bool:
+        """Whether there is something, damaged or not."""
+        return key in self._memory or self._path(key).exists()
 
     def get(self, key: str) -> Arrays | None:
         if key in self._memory:
