@@ -190,6 +190,9 @@ class Stages:
         }
 
         def work(journal: Journal) -> None:
+            if experiment.strategy is not None and self.resolved.strategy is not None:
+                with experiment.at("strategy"):  # one that refuses these levels is told of now, not to whoever opens the bundle
+                    self.resolved.strategy.create(experiment.strategy.options, tested.calibration)
             bundle.write(
                 bundle.Bundle(
                     plan=self.lab.lower([level.configuration for level in front.levels], self.lab.single),

@@ -19,7 +19,7 @@ from mobiprox_core import bundle as bundles
 from mobiprox_core import experiment as experiments
 from mobiprox_core import measure, pipeline, plugins, profile
 from mobiprox_core.configuration import KnobSpace, Setting
-from mobiprox_core.errors import DataError, MobiproxError
+from mobiprox_core.errors import DataError, MobiproxError, UsageError
 from mobiprox_core.interfaces import Progress
 from mobiprox_core.ledger import Journal
 from mobiprox_core.resolve import resolve
@@ -242,6 +242,16 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path, tmp_path: Path, s
     keys = [json.loads(line)["key"] for line in journal]
     assert len(keys) == len(set(keys)), "nothing was measured twice"
     assert len(result["levels"]) >= 2
+
+
+def test_a_strategy_that_refuses_the_levels_is_told_of_before_the_bundle_ships(folder: Path, finished: Finished, tmp_path: Path) -> None:
+    shutil.copytree(finished[0], tmp_path / "run")
+    (folder / "refused.yaml").write_text(EXPERIMENT.replace("strategy: state", "strategy: {guarded: {max_loss_pp: 0.1}}"))
+    registry = plugins.load()
+    wanted = experiments.load(folder / "refused.yaml", registry)
+    with pytest.raises(UsageError, match="strategy guarded: 64 samples") as caught:
+        pipeline.run(wanted, registry, tmp_path / "run", resume=True, effort=QUICK)
+    assert "refused.yaml:12: strategy" in str(caught.value.where)
 
 
 def test_a_changed_search_keeps_the_profile_and_says_what_changed(folder: Path, finished: Finished, tmp_path: Path) -> None:
