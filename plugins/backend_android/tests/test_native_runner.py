@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -302,3 +304,86 @@ def test_running_is_clean_under_sanitizers(sanitized: Path, trial_bundle: Path, 
     run(sanitized, "--operators", trial_bundle, "--rounds", "1", "--seconds", "0", **options)
     run(sanitized, "--trace", digits, tmp_path / "digits.bin", **options)
     run(sanitized, "--devices", **options)
+
+
+# ------------------------------------------------------------------------------------------------------------------------- serving
+
+
+def serve(runner: Path, bundle: Path, commands: list[dict[str, Any]], *arguments: str, **environment: str) -> list[dict[str, Any]]:
+    """The answers, one per command."""
+    text = "".join(json.dumps(command) + "\n" for command in commands)
+    lines = run(runner, "--serve", bundle, *arguments, stdin=text, **environment)
+    assert len(lines) == len(commands) + 2
+    return lines[1:-1]
+
+
+@pytest.mark.parametrize("memory", [(), ("--copy-memory",)])
+def test_a_served_session_does_what_a_python_runner_does(memory: tuple[str, ...], runner: Path, tmp_path: Path) -> None:
+    device = open_device({})
+    plan = lower(trial.network(), device.info, TECHNIQUES, {}, LEVELS, keep_activations=True)
+    bundle = write_bundle(tmp_path / "bundle", plan, ALL_LEVELS, 10)
+    python = device.load(plan)
+    x = np.random.default_rng(3).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    x.tofile(tmp_path / "x")
+    variants = [len(operator.variants) - 1 for operator in plan.operators]
+    names = ["a", "b", "c", "d", "e"]
+    files = [str(tmp_path / name) for name in names]
+    answers = serve(
+        runner,
+        bundle,
+        [
+            {"do": "run", "inputs": str(tmp_path / "x"), "outputs": files[0]},
+            {"do": "select", "variants": variants},
+            {"do": "resume", "operator": 2, "outputs": files[1]},
+            {"do": "tensor", "name": "c3", "outputs": files[2]},
+            {"do": "time", "operators": [1, 2], "variants": [list(plan.levels[0]), list(plan.levels[3])], "seconds": 0},
+            {"do": "time", "operators": None, "variants": [list(plan.levels[0])], "seconds": 0},
+            {"do": "level", "level": 3},
+            {"do": "run", "inputs": str(tmp_path / "x"), "outputs": files[3]},
+            {"do": "select", "variants": variants},
+            {"do": "time", "operators": [0], "variants": [list(plan.levels[0])], "seconds": 0},
+            {"do": "run", "inputs": str(tmp_path / "x"), "outputs": files[4]},
+        ],
+        *memory,
+    )
+    assert [answer["event"] for answer in answers] == ["done"] * len(answers)
+    wanted = [python.run(x)]
+    python.select(variants)
+    wanted += [python.resume(2), python.tensor("c3")]
+    python.set_level(3)
+    wanted += [python.run(x)]
+    python.select(variants)
+    wanted += [python.run(x)]
+    for name, file, value in zip(names, files, wanted, strict=True):
+        np.testing.assert_array_equal(np.fromfile(file, dtype=np.float32), np.asarray(value).ravel(), err_msg=name)
+    assert [len(samples) for samples in answers[4]["ms"]] == [5, 5]
+    assert len(answers[5]["ms"][0]) == 15
+    assert min(map(min, answers[4]["ms"] + answers[5]["ms"])) > 0
+
+
+def test_a_served_session_lives_on_after_wrong_commands(sanitized: Path, trial_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "half").write_bytes(bytes(100))
+    np.zeros((2, 3, 8, 8), dtype=np.float32).tofile(tmp_path / "x")
+    out = str(tmp_path / "out")
+    wrong = [
+        {"do": "dance"},
+        {"do": "level", "level": 9},
+        {"do": "level"},
+        {"do": "select", "variants": [0]},
+        {"do": "select", "variants": [99] * 9},
+        {"do": "select", "variants": ["a"] * 9},
+        {"do": "run", "inputs": str(tmp_path / "nowhere"), "outputs": out},
+        {"do": "run", "inputs": str(tmp_path / "half"), "outputs": out},
+        {"do": "run", "inputs": str(tmp_path / "x"), "outputs": str(tmp_path / "no" / "folder")},
+        {"do": "resume", "operator": 99, "outputs": out},
+        {"do": "tensor", "name": "nothing", "outputs": out},
+        {"do": "time", "operators": [3, 1], "variants": [[0] * 9], "seconds": 0},
+        {"do": "time", "operators": [12], "variants": [[0] * 9], "seconds": 0},
+        {"do": "time", "operators": None, "variants": [[0] * 8], "seconds": 0},
+        {"do": "time", "operators": None, "variants": [], "seconds": 0},
+    ]
+    answers = serve(
+        sanitized, trial_bundle, [*wrong, {"do": "run", "inputs": str(tmp_path / "x"), "outputs": out}], ASAN_OPTIONS="detect_leaks=0"
+    )
+    assert [answer["event"] for answer in answers] == ["failed"] * len(wrong) + ["done"]
+    assert all(answer["error"] for answer in answers[:-1])

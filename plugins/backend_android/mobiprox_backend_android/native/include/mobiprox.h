@@ -11,7 +11,7 @@
  *     mbx_close(session);
  *
  * A function that can fail returns 0 for success and -1 for failure, and mbx_last_error says why. A session is used by one thread at
- * a time; different sessions are independent. After mbx_open nothing is allocated or compiled any more, whatever level is chosen.
+ * a time; different sessions are independent. Inferences allocate and compile nothing, whatever level is chosen.
  */
 #ifndef MOBIPROX_H
 #define MOBIPROX_H
@@ -144,12 +144,20 @@ MBX_API int mbx_set_strategy(mbx_session *session, const char *name, const char 
 /* Any configuration: one variant per operator. For profiling; apps choose levels. */
 MBX_API int mbx_select(mbx_session *session, const int *variants);
 
+/* Runs from an operator to the end, on the activations that earlier runs left (the bundle's plan must keep them). */
+MBX_API int mbx_resume(mbx_session *session, int index, float *const *outputs);
+
+/* Activations that the plan keeps, by name; NULL where there is none. mbx_read_tensor copies what the last run left, dense. */
+MBX_API const mbx_tensor *mbx_find_tensor(const mbx_session *session, const char *name);
+MBX_API int mbx_read_tensor(mbx_session *session, const char *name, float *into);
+
 /*
- * Times one operator under one variant on whatever activations the last inference left: `samples` times, in milliseconds, into `ms`.
- * The level stays; after mbx_select it is level 0.
- * *repeats: how often one sample repeats it, so that the launch itself does not show; 0: find out, and leave it there for next time.
+ * Times `count` operators, one after another, under `variants` (one per operator of the plan), on whatever activations the last
+ * inference left: `samples` times, in milliseconds, into `ms`. What the next inference runs stays as it was.
+ * *repeats: how often one sample repeats them, so that the launch itself does not show; 0: find out, and leave it there for next time.
  */
-MBX_API int mbx_time_operator(mbx_session *session, int index, int variant, int samples, int *repeats, double *ms);
+MBX_API int mbx_time_operators(mbx_session *session, const int *operators, int count, const int *variants, int samples, int *repeats,
+                               double *ms);
 
 #ifdef __cplusplus
 }

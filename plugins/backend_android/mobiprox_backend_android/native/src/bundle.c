@@ -295,10 +295,9 @@ static void read_plan(const node *at, const cJSON *header, span weights, bundle 
     read_operators(&operators, into);
     (void)sorted_operators(&operators, into);
     read_levels(&levels, into);
-    int tensors;
     into->inputs = read_slots(at, "inputs", into->arena_elements, 1, &into->input_count);
     into->outputs = read_slots(at, "outputs", into->arena_elements, 1, &into->output_count);
-    (void)read_slots(at, "tensors", into->arena_elements, 0, &tensors);
+    into->tensors = read_slots(at, "tensors", into->arena_elements, 0, &into->tensor_count);
     read_constants(&constants, header, weights, into);
     if (!cJSON_IsObject(notes.value)) node_fail(&notes, "not an object");
 }

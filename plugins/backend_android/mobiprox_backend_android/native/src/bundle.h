@@ -60,8 +60,8 @@ typedef struct bundle {
     const char **functions;
     int function_count;
     int32_t arena_elements;
-    slot *inputs, *outputs;
-    int input_count, output_count;
+    slot *inputs, *outputs, *tensors; /* tensors: activations that can be read after a run */
+    int input_count, output_count, tensor_count;
     operator_variants *operators;
     int operator_count;
     int32_t *rows; /* int32[row_count][ROW_STRIDE] */

@@ -323,3 +323,15 @@ int runner_read(runner *runner, float *const *outputs, fault *fault) {
     }
     return 0;
 }
+
+int runner_read_slot(runner *runner, const slot *slot, float *into, fault *fault) {
+    window window = {.slot = slot, .span = (size_t)(slot->last - slot->offset) + 1};
+    size_t start = sizeof(float) * (size_t)slot->offset;
+    float *copied = runner->arena.shared ? NULL : malloc(window.span * sizeof(float));
+    if (!runner->arena.shared && !copied) return fault_set(fault, "no memory for '%.80s'", slot->name);
+    window.base = copied ? copied : (float *)(void *)(runner->arena.shared + start);
+    int failed = copied ? memory_read(runner, &runner->arena, start, copied, window.span * sizeof(float), fault) : 0;
+    if (!failed) transfer(&window, NULL, into);
+    free(copied);
+    return failed;
+}

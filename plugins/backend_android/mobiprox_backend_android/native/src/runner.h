@@ -55,6 +55,8 @@ int runner_set_rows(runner *runner, const int32_t *rows, int32_t count, int time
 int runner_write(runner *runner, const float *const *inputs, fault *fault);
 int runner_execute(runner *runner, fault *fault);
 int runner_read(runner *runner, float *const *outputs, fault *fault);
+/* Any slot of the plan, dense, as the last run left it. */
+int runner_read_slot(runner *runner, const slot *slot, float *into, fault *fault);
 
 double clock_ms(void);
 

@@ -19,12 +19,13 @@ struct mbx_session {
     runner runner;
     walker walker;
     mbx_info info;
-    mbx_tensor *inputs, *outputs;
+    mbx_tensor *inputs, *outputs, *tensors;
     float **results; /* where outputs go that nobody asked for, but a prediction needs */
     int level;       /* -1 after mbx_select */
     mbx_prediction last;
     int has_last, rerun_promised;
-    int32_t *chosen; /* rows of any choice of variants, or of one operator */
+    int32_t *chosen;   /* rows of any choice of variants, or of some operators */
+    int32_t *selected; /* variants that mbx_select chose */
 };
 
 static _Thread_local fault open_fault;
@@ -112,7 +113,8 @@ static int take_scratch(mbx_session *session) {
     size_t outputs = (size_t)bundle->output_count;
     session->results = pool_take(&session->pool, outputs, sizeof *session->results);
     session->chosen = pool_take(&session->pool, (size_t)session->runner.capacity, sizeof *session->chosen);
-    int ok = session->results && session->chosen;
+    session->selected = pool_take(&session->pool, (size_t)bundle->operator_count, sizeof *session->selected);
+    int ok = session->results && session->chosen && session->selected;
     for (size_t i = 0; ok && i < outputs; i++) {
         session->results[i] = pool_take(&session->pool, (size_t)bundle->outputs[i].elements, sizeof(float));
         ok = session->results[i] != NULL;
@@ -172,6 +174,7 @@ static int open_session(mbx_session *session, const char *folder, const mbx_opti
     if (open_runner(session, options) || take_scratch(session)) return -1;
     if (describe_tensors(session, bundle->inputs, bundle->input_count, &session->inputs)) return -1;
     if (describe_tensors(session, bundle->outputs, bundle->output_count, &session->outputs)) return -1;
+    if (describe_tensors(session, bundle->tensors, bundle->tensor_count, &session->tensors)) return -1;
     if (bundle->strategy && !options->no_strategy && mbx_set_strategy(session, bundle->strategy, bundle->strategy_options)) return -1;
     describe(session, begin);
     return 0;
@@ -349,60 +352,107 @@ int mbx_set_strategy(mbx_session *session, const char *name, const char *options
     return 0;
 }
 
-int mbx_select(mbx_session *session, const int *variants) {
-    int32_t count = 0;
+static int check_variants(mbx_session *session, const int *variants) {
     for (int o = 0; o < session->bundle.operator_count; o++) {
         const operator_variants *operator = &session->bundle.operators[o];
         if (!within(variants[o], operator->count))
             return fault_set(&session->fault, "'%.80s' has no variant %d; they go from 0 to %d", operator->name, variants[o], operator->count - 1);
-        const variant *variant = &operator->variants[variants[o]];
-        for (int32_t i = 0; i < variant->count; i++) session->chosen[count++] = variant->first + i;
     }
-    if (runner_set_rows(&session->runner, session->chosen, count, 1, &session->fault)) return -1;
-    session->level = -1;
-    session->has_last = 0;
     return 0;
 }
 
-/* Milliseconds of one execution when `times` of them are launched together. */
-static int time_rows(mbx_session *session, const variant *variant, int times, double *ms) {
-    for (int32_t i = 0; i < variant->count; i++) session->chosen[i] = variant->first + i;
-    if (runner_set_rows(&session->runner, session->chosen, variant->count, times, &session->fault)) return -1;
+/* Appends the rows of an operator to `chosen`; the new count. */
+static int32_t choose_rows(mbx_session *session, int index, int32_t variant, int32_t count) {
+    const struct variant *of = &session->bundle.operators[index].variants[variant];
+    for (int32_t i = 0; i < of->count; i++) session->chosen[count++] = of->first + i;
+    return count;
+}
+
+/* Makes `selected` what the next inference runs. */
+static int load_selected(mbx_session *session) {
+    int32_t count = 0;
+    for (int o = 0; o < session->bundle.operator_count; o++) count = choose_rows(session, o, session->selected[o], count);
+    return runner_set_rows(&session->runner, session->chosen, count, 1, &session->fault);
+}
+
+int mbx_select(mbx_session *session, const int *variants) {
+    if (check_variants(session, variants)) return -1;
+    for (int o = 0; o < session->bundle.operator_count; o++) session->selected[o] = variants[o];
+    session->level = -1;
+    session->has_last = 0;
+    return load_selected(session);
+}
+
+int mbx_resume(mbx_session *session, int index, float *const *outputs) {
+    const bundle *bundle = &session->bundle;
+    if (!within(index, bundle->operator_count)) return fault_set(&session->fault, "there is no operator %d", index);
+    const list whole = session->runner.current;
+    const int32_t *variants =
+        session->level < 0 ? session->selected : bundle->levels + (size_t)session->level * (size_t)bundle->operator_count;
+    int32_t skipped = 0;
+    for (int o = 0; o < index; o++) skipped += bundle->operators[o].variants[variants[o]].count;
+    session->has_last = 0;
+    session->runner.current = (list){whole.start + skipped, whole.count - skipped};
+    int failed = runner_execute(&session->runner, &session->fault);
+    session->runner.current = whole;
+    return failed ? -1 : runner_read(&session->runner, outputs, &session->fault);
+}
+
+static int find_tensor(const mbx_session *session, const char *name) {
+    for (int i = 0; i < session->bundle.tensor_count; i++)
+        if (!strcmp(session->tensors[i].name, name)) return i;
+    return -1;
+}
+
+const mbx_tensor *mbx_find_tensor(const mbx_session *session, const char *name) {
+    int index = find_tensor(session, name);
+    return index < 0 ? NULL : &session->tensors[index];
+}
+
+int mbx_read_tensor(mbx_session *session, const char *name, float *into) {
+    int index = find_tensor(session, name);
+    if (index < 0) return fault_set(&session->fault, "the plan keeps no activation called '%.80s'", name);
+    return runner_read_slot(&session->runner, &session->bundle.tensors[index], into, &session->fault);
+}
+
+/* Milliseconds of one execution of the chosen rows when `times` of them are launched together. */
+static int time_rows(mbx_session *session, int32_t count, int times, double *ms) {
+    if (runner_set_rows(&session->runner, session->chosen, count, times, &session->fault)) return -1;
     double begin = clock_ms();
     if (runner_execute(&session->runner, &session->fault)) return -1;
     *ms = (clock_ms() - begin) / times;
     return 0;
 }
 
-static const double TIMED_CALL_MS = 1.0; /* one sample repeats its operator for about this long */
+static const double TIMED_CALL_MS = 1.0; /* one sample repeats its operators for about this long */
 
-static int time_operator(mbx_session *session, const variant *variant, int samples, int *repeats, double *ms) {
+static int time_samples(mbx_session *session, int32_t count, int samples, int *repeats, double *ms) {
     double once, again;
     if (!*repeats) {
-        if (time_rows(session, variant, 1, &once) || time_rows(session, variant, 1, &once) || time_rows(session, variant, 1, &again)) return -1;
+        if (time_rows(session, count, 1, &once) || time_rows(session, count, 1, &once) || time_rows(session, count, 1, &again)) return -1;
         if (again < once) once = again;
-        double count = TIMED_CALL_MS / (once > 1e-4 ? once : 1e-4), most = session->runner.capacity / variant->count;
-        *repeats = count < 1 ? 1 : (int)(count < most ? count : most);
+        double wanted = TIMED_CALL_MS / (once > 1e-4 ? once : 1e-4), most = session->runner.capacity / count;
+        *repeats = wanted < 1 ? 1 : (int)(wanted < most ? wanted : most);
     }
     for (int i = 0; i < samples; i++)
-        if (time_rows(session, variant, *repeats, &ms[i])) return -1;
+        if (time_rows(session, count, *repeats, &ms[i])) return -1;
     return 0;
 }
 
-int mbx_time_operator(mbx_session *session, int index, int variant, int samples, int *repeats, double *ms) {
-    if (!within(variant, mbx_variants(session, index)))
-        return fault_set(&session->fault, "there is no variant %d of operator %d", variant, index);
-    if (samples < 0 || *repeats < 0) return fault_set(&session->fault, "samples and repeats are counts");
-    const struct variant *timed = &session->bundle.operators[index].variants[variant];
-    for (int i = 0; i < samples; i++) ms[i] = 0; /* a view costs nothing */
-    if (!timed->count) return 0;
-    list before = session->runner.current;
-    int failed = time_operator(session, timed, samples, repeats, ms);
-    if (session->level >= 0) {
-        session->runner.current = before;
-    } else { /* the list of mbx_select was overwritten: only a level can be gone back to */
-        session->level = 0;
-        runner_set_level(&session->runner, 0);
+int mbx_time_operators(mbx_session *session, const int *operators, int count, const int *variants, int samples, int *repeats, double *ms) {
+    if (samples < 0 || *repeats < 0 || count < 0) return fault_set(&session->fault, "counts, samples and repeats are not negative");
+    if (check_variants(session, variants)) return -1;
+    int32_t rows = 0;
+    for (int i = 0; i < count; i++) {
+        if (!within(operators[i], session->bundle.operator_count)) return fault_set(&session->fault, "there is no operator %d", operators[i]);
+        if (i && operators[i] <= operators[i - 1]) return fault_set(&session->fault, "operators are timed in the order of the plan, each once");
+        rows = choose_rows(session, operators[i], variants[operators[i]], rows);
     }
+    for (int i = 0; i < samples; i++) ms[i] = 0; /* views cost nothing */
+    if (!rows) return 0;
+    const list before = session->runner.current;
+    int failed = time_samples(session, rows, samples, repeats, ms);
+    session->runner.current = before;
+    if (session->level < 0 && load_selected(session)) return -1; /* its rows were overwritten */
     return failed;
 }

@@ -27,6 +27,7 @@ static const char USAGE[] =
     "  --profile BUNDLE                  latency of every level in interleaved rounds, and of a switch of levels\n"
     "  --operators BUNDLE                latency of every operator under every variant; --only 3,5: of these operators\n"
     "  --trace BUNDLE INPUTS             the strategy over a file of inputs: level, label, confidence of every step\n"
+    "  --serve BUNDLE                    reads commands from stdin, one JSON object a line, and answers each; see the package's README\n"
     "  --check                           reads folders from stdin, one a line, and checks the bundles in them; no device takes part\n"
     "  --steps                           reads traces from stdin, one JSON object a line: strategy, options, calibration and\n"
     "                                    trace [[label, confidence], ...]; answers with the levels walked\n"
@@ -97,8 +98,8 @@ static void put_tensor(const mbx_tensor *tensor) {
 /* ----------------------------------------------------------------------------------------------------------------------- arguments */
 
 static int parse(int count, char **words, arguments *into) {
-    static const char *const COMMANDS[] = {"--devices", "--info", "--infer", "--profile", "--operators", "--trace", "--check", "--steps"};
-    static const int PLACES[] = {0, 1, 3, 1, 1, 2, 0, 0};
+    static const char *const COMMANDS[] = {"--devices", "--info", "--infer", "--profile", "--operators", "--trace", "--check", "--steps", "--serve"};
+    static const int PLACES[] = {0, 1, 3, 1, 1, 2, 0, 0, 1};
     *into = (arguments){.rounds = 5, .seconds = 1};
     int wanted = -1;
     for (size_t i = 0; count > 1 && i < sizeof COMMANDS / sizeof *COMMANDS; i++)
@@ -353,10 +354,14 @@ static int profile_operator(mbx_session *session, int index, const arguments *gi
     int variants = mbx_variants(session, index), rounds = 0;
     pool pool = {NULL};
     int *repeats = pool_take(&pool, (size_t)variants, sizeof *repeats);
+    int *chosen = pool_take(&pool, (size_t)mbx_get_info(session)->operators, sizeof *chosen);
     double (*ms)[MOST_ROUNDS] = pool_take(&pool, (size_t)variants, sizeof *ms), stop = clock_ms() + 1e3 * seconds * variants;
-    int failed = !repeats || !ms;
+    int failed = !repeats || !chosen || !ms;
     for (; !failed && rounds < MOST_ROUNDS && (rounds < given->rounds || clock_ms() < stop); rounds++)
-        for (int v = 0; !failed && v < variants; v++) failed = mbx_time_operator(session, index, v, 1, &repeats[v], &ms[v][rounds]);
+        for (int v = 0; !failed && v < variants; v++) {
+            chosen[index] = v;
+            failed = mbx_time_operators(session, &index, 1, chosen, 1, &repeats[v], &ms[v][rounds]);
+        }
     for (int v = 0; !failed && v < variants; v++) {
         begin("operator");
         put_key_number("index", index);
@@ -408,6 +413,198 @@ static int run_trace(mbx_session *session, const arguments *given, stream *strea
         if (mbx_get_info(session)->strategy && mbx_observe(session, NULL, &rerun) < 0) return end(mbx_last_error(session));
     }
     return end(more < 0 ? "the file of inputs ends within a batch" : NULL);
+}
+
+/* ------------------------------------------------------------------------------------------------------------------------- serving */
+
+/* What `--serve` works with: one variant per operator, and a text for a failure of its own. */
+typedef struct service {
+    mbx_session *session;
+    stream *stream;
+    int *variants, *operators;
+    const char *error;
+} service;
+
+static int refuse(service *service, const char *error) {
+    service->error = error;
+    return -1;
+}
+
+/* A list of `least` to `most` whole numbers: how many, or -1. */
+static int numbers_of(const cJSON *list, int *into, int least, int most) {
+    int count = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : -1, index = 0;
+    if (count < least || count > most) return -1;
+    for (const cJSON *item = list->child; item; item = item->next) {
+        if (!cJSON_IsNumber(item)) return -1;
+        into[index++] = item->valueint;
+    }
+    return count;
+}
+
+static int write_floats(FILE *file, const float *values, int64_t count) {
+    return fwrite(values, sizeof(float), (size_t)count, file) == (size_t)count ? 0 : -1;
+}
+
+static int write_outputs(service *service, FILE *file) {
+    for (int o = 0; o < mbx_get_info(service->session)->outputs; o++)
+        if (write_floats(file, service->stream->outputs[o], mbx_output(service->session, o)->elements))
+            return refuse(service, "the file of outputs cannot be written");
+    return 0;
+}
+
+/* Every batch of a file. The last one stays in the buffers, for timing. */
+static int serve_batches(service *service, const char *inputs, FILE *outputs, int *batches) {
+    stream *stream = service->stream;
+    int more, failed = 0;
+    if (!(stream->file = fopen(inputs, "rb"))) return refuse(service, "the file of inputs cannot be read");
+    while (!failed && (more = stream_next(stream, service->session)) != 0) {
+        if (more < 0)
+            failed = refuse(service, "the file of inputs ends within a batch");
+        else
+            failed = infer(service->session, stream, NULL) || write_outputs(service, outputs);
+        *batches += !failed;
+    }
+    (void)fclose(stream->file);
+    stream->file = NULL;
+    return failed;
+}
+
+/* One answer to be written to the file `outputs`: batches of inputs, the rest of a run, or an activation. */
+static int serve_outputs(service *service, const char *what, const cJSON *command) {
+    const cJSON *outputs = cJSON_GetObjectItemCaseSensitive(command, "outputs"), *inputs = cJSON_GetObjectItemCaseSensitive(command, "inputs");
+    const cJSON *index = cJSON_GetObjectItemCaseSensitive(command, "operator"), *name = cJSON_GetObjectItemCaseSensitive(command, "name");
+    int batches = 0, failed;
+    if (!cJSON_IsString(outputs)) return refuse(service, "lacks 'outputs', the name of a file");
+    FILE *file = fopen(outputs->valuestring, "wb");
+    if (!file) return refuse(service, "the file of outputs cannot be written");
+    if (!strcmp(what, "run")) {
+        failed = cJSON_IsString(inputs) ? serve_batches(service, inputs->valuestring, file, &batches) : refuse(service, "lacks 'inputs'");
+    } else if (!strcmp(what, "resume")) {
+        failed = cJSON_IsNumber(index) ? mbx_resume(service->session, index->valueint, service->stream->outputs) || write_outputs(service, file)
+                                       : refuse(service, "lacks 'operator'");
+    } else {
+        const mbx_tensor *tensor = cJSON_IsString(name) ? mbx_find_tensor(service->session, name->valuestring) : NULL;
+        float *values = tensor ? malloc((size_t)tensor->elements * sizeof *values) : NULL;
+        failed = values ? mbx_read_tensor(service->session, name->valuestring, values) || write_floats(file, values, tensor->elements)
+                        : refuse(service, "the plan keeps no such activation");
+        free(values);
+    }
+    if (fclose(file) && !failed) failed = refuse(service, "the file of outputs cannot be written");
+    if (failed) return -1;
+    begin("done");
+    if (batches) put_key_number("batches", batches);
+    finish();
+    return 0;
+}
+
+typedef struct series {
+    double *ms;
+    int count, room, repeats;
+} series;
+
+static int keep_sample(series *kept, double ms) {
+    if (kept->count == kept->room) {
+        int room = kept->room ? 2 * kept->room : 64;
+        double *larger = realloc(kept->ms, (size_t)room * sizeof *larger);
+        if (!larger) return -1;
+        kept->ms = larger;
+        kept->room = room;
+    }
+    kept->ms[kept->count++] = ms;
+    return 0;
+}
+
+/* One round of one choice of variants: some operators, or (operators < 0) whole inferences. */
+static int time_choice(service *service, const cJSON *variants, int operators, series *kept) {
+    int count = mbx_get_info(service->session)->operators;
+    double ms;
+    if (numbers_of(variants, service->variants, count, count) < 0) return refuse(service, "'variants' are lists of one number per operator");
+    if (operators >= 0) {
+        if (mbx_time_operators(service->session, service->operators, operators, service->variants, 1, &kept->repeats, &ms)) return -1;
+        return keep_sample(kept, ms) ? refuse(service, "no memory for times") : 0;
+    }
+    if (mbx_select(service->session, service->variants) || infer(service->session, service->stream, NULL)) return -1; /* weights into caches */
+    for (int i = 0; i < 3; i++) {
+        double start = clock_ms();
+        if (infer(service->session, service->stream, NULL)) return -1;
+        if (keep_sample(kept, clock_ms() - start)) return refuse(service, "no memory for times");
+    }
+    return 0;
+}
+
+static int serve_time(service *service, const cJSON *command) {
+    enum { LEAST_ROUNDS = 5, MOST_CHOICES = 4096 };
+    const cJSON *variants = cJSON_GetObjectItemCaseSensitive(command, "variants"), *seconds = cJSON_GetObjectItemCaseSensitive(command, "seconds");
+    const cJSON *operators = cJSON_GetObjectItemCaseSensitive(command, "operators");
+    int choices = cJSON_IsArray(variants) ? cJSON_GetArraySize(variants) : 0, timed = -1, failed = 0;
+    if (choices < 1 || choices > MOST_CHOICES || !cJSON_IsNumber(seconds)) return refuse(service, "lacks 'variants', a list of lists, or 'seconds'");
+    if (operators && !cJSON_IsNull(operators) &&
+        (timed = numbers_of(operators, service->operators, 0, mbx_get_info(service->session)->operators)) < 0)
+        return refuse(service, "'operators' is not a list of operators");
+    series *kept = calloc((size_t)choices, sizeof *kept);
+    double stop = clock_ms() + 1e3 * seconds->valuedouble;
+    if (!kept) return refuse(service, "no memory for times");
+    for (int round = 0; !failed && (round < LEAST_ROUNDS || clock_ms() < stop); round++) {
+        int choice = 0;
+        for (const cJSON *item = variants->child; item && !failed; item = item->next) failed = time_choice(service, item, timed, &kept[choice++]);
+    }
+    if (!failed) {
+        begin("done");
+        key("ms");
+        for (int c = 0; c < choices; c++) {
+            (void)fputs(c ? ", [" : "[[", stdout);
+            for (int i = 0; i < kept[c].count; i++) (void)printf("%s%.6f", i ? ", " : "", kept[c].ms[i]);
+            (void)fputs("]", stdout);
+        }
+        (void)fputs("]", stdout);
+        finish();
+    }
+    for (int c = 0; c < choices; c++) free(kept[c].ms);
+    free(kept);
+    return failed;
+}
+
+static int serve(service *service, const cJSON *command) {
+    const cJSON *what = cJSON_GetObjectItemCaseSensitive(command, "do"), *level = cJSON_GetObjectItemCaseSensitive(command, "level");
+    int operators = mbx_get_info(service->session)->operators, failed;
+    const char *word = cJSON_IsString(what) ? what->valuestring : "";
+    if (!strcmp(word, "time")) return serve_time(service, command);
+    if (!strcmp(word, "run") || !strcmp(word, "resume") || !strcmp(word, "tensor")) return serve_outputs(service, word, command);
+    if (!strcmp(word, "level")) {
+        failed = cJSON_IsNumber(level) ? mbx_set_level(service->session, level->valueint) : refuse(service, "lacks 'level'");
+    } else if (!strcmp(word, "select")) {
+        int count = numbers_of(cJSON_GetObjectItemCaseSensitive(command, "variants"), service->variants, operators, operators);
+        failed = count < 0 ? refuse(service, "'variants' is one number per operator") : mbx_select(service->session, service->variants);
+    } else {
+        return refuse(service, "'do' is one of level, select, run, resume, tensor, time");
+    }
+    if (failed) return -1;
+    begin("done");
+    finish();
+    return 0;
+}
+
+static int run_serve(mbx_session *session, const arguments *given, stream *stream) {
+    size_t operators = (size_t)mbx_get_info(session)->operators, room = 0;
+    service service = {session, stream, pool_take(&stream->pool, operators, sizeof(int)), pool_take(&stream->pool, operators, sizeof(int)), NULL};
+    char *line = NULL;
+    ssize_t length;
+    (void)given;
+    if (!service.variants || !service.operators) return end("no memory for variants");
+    while ((length = getline(&line, &room, stdin)) > 0) {
+        fault fault = {""};
+        cJSON *command = json_parse((const unsigned char *)line, (size_t)length, "stdin", &fault);
+        service.error = fault.text;
+        if (command) service.error = NULL;
+        if (!command || serve(&service, command)) {
+            begin("failed");
+            put_key_text("error", service.error ? service.error : mbx_last_error(session));
+            finish();
+        }
+        cJSON_Delete(command);
+    }
+    free(line);
+    return end(NULL);
 }
 
 static int with_session(const arguments *given, int (*run)(mbx_session *, const arguments *, stream *), const char *inputs) {
@@ -501,5 +698,6 @@ int main(int count, char **words) {
     if (!strcmp(given.command, "infer")) return with_session(&given, run_infer, given.places[1]);
     if (!strcmp(given.command, "profile")) return with_session(&given, run_profile, given.inputs);
     if (!strcmp(given.command, "operators")) return with_session(&given, run_operators, given.inputs);
+    if (!strcmp(given.command, "serve")) return with_session(&given, run_serve, NULL);
     return with_session(&given, run_trace, given.places[1]);
 }
