@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from mobiprox_core import plugins, reference
 from mobiprox_core.configuration import Configuration, KnobSetting, Setting
+from mobiprox_core.errors import InfeasibleSetting
 from mobiprox_core.graph import Graph
 from mobiprox_core.interfaces import Approximation, Observation, Technique
 from mobiprox_core.lowering.convolution import exact_tables
-from mobiprox_core.testing import StrategyContract, TechniqueContract, graphs
+from mobiprox_core.testing import StrategyContract, TechniqueContract, graphs, statistics
 from mobiprox_core.testing import strategies as some
 from mobiprox_core.testing import tables as meaning
 from mobiprox_core.testing import technique as kit
@@ -111,6 +112,54 @@ class InPlace(Halved):
         return Approximation(weight=lambda w: np.divide(w, np.float32(2), out=w))
 
 
+class Fitted(Halved):
+    """Right as well: the bias is the mean of what the operator should give, which needs statistics."""
+
+    def needs_statistics(self, setting):
+        return True
+
+    def prepare(self, setting, operator, statistics):
+        if statistics is None:
+            raise InfeasibleSetting("nothing to fit to")
+        return {"bias": statistics.moments().target.ravel().astype(np.float32)}
+
+    def reference(self, setting, operator, graph, fitted):
+        return Approximation(weight=lambda w: w / np.float32(2), bias=lambda b: fitted["bias"])
+
+    def edit(self, setting, operator, tables, device, fitted):
+        return replace(tables, weight=tables.weight / np.float32(2), bias=fitted["bias"])
+
+
+class TestARightFitKeepsTheContract(TestARightTechniqueKeepsTheContract):
+    @pytest.fixture
+    def technique(self) -> Technique:
+        return Fitted()
+
+
+class DoesWithout(Fitted):
+    def prepare(self, setting, operator, statistics):
+        return {"bias": operator.constants["bias"]}
+
+
+class LooksUnasked(Fitted):
+    def needs_statistics(self, setting):
+        return False
+
+    def prepare(self, setting, operator, statistics):
+        return {"bias": operator.constants["bias"]} if statistics is None else super().prepare(setting, operator, statistics)
+
+
+class FitsByChance(Fitted):
+    def prepare(self, setting, operator, statistics):
+        return {"bias": np.random.default_rng().standard_normal(len(operator.constants["bias"])).astype(np.float32)}
+
+
+class DividesByTheSpread(Fitted):
+    def prepare(self, setting, operator, statistics):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {"bias": super().prepare(setting, operator, statistics)["bias"] / statistics.moments().scatter[0].sum()}
+
+
 @pytest.mark.parametrize(
     ("technique", "test"),
     [
@@ -123,6 +172,10 @@ class InPlace(Halved):
         (NotANumber(), "test_the_reference_keeps_shape_and_type_and_stays_finite"),
         (Shrinks(), "test_the_reference_keeps_shape_and_type_and_stays_finite"),
         (InPlace(), "test_the_reference_leaves_its_arguments_alone"),
+        (DoesWithout(), "test_what_needs_statistics_is_infeasible_without_and_the_rest_does_not_look_at_them"),
+        (LooksUnasked(), "test_what_needs_statistics_is_infeasible_without_and_the_rest_does_not_look_at_them"),
+        (FitsByChance(), "test_fits_are_the_same_every_time_and_finite_whatever_the_statistics"),
+        (DividesByTheSpread(), "test_fits_are_the_same_every_time_and_finite_whatever_the_statistics"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
@@ -130,10 +183,11 @@ def test_a_broken_promise_is_found(technique: Technique, test: str) -> None:
     if "kernels" in test and not kit.devices():
         pytest.skip("no device at hand")
     graph = graphs.convolution()
-    given = {"technique": technique, "options": {}, "graph": graph, "offered": tuple(technique.settings(graph["op"], graph, {}))}
+    offered = tuple(technique.settings(graph["op"], graph, {}))
+    given = {"technique": technique, "options": {}, "graph": graph, "offered": offered, "observed": statistics.some(graph)}
     method = getattr(TechniqueContract(), test)
     wanted = method.__code__.co_varnames[1 : method.__code__.co_argcount]
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
         method(**{name: given[name] for name in wanted})
 
 
@@ -148,12 +202,13 @@ def test_edited_tables_compute_what_the_reference_says_on_random_operators(name:
     if knob is None:
         return
     setting, techniques = Setting((knob,)), {name: technique}
-    tables = kit.edited(setting, graph, techniques)
+    observed = statistics.some(graph, 2)
+    tables = kit.edited(setting, graph, techniques, observed)
     meaning.check(tables, exact_tables(graph["op"], graph))
     op = graph["op"]
     bare = replace(op, activation=None, residual=None)
     tensors = reference.activations(graph, graphs.inputs(graph))
-    expected = reference.run_operator(graph, bare, tensors, setting, techniques)
+    expected = reference.run_operator(graph, bare, tensors, setting, techniques, lambda op: observed)
     expected = (expected if expected.ndim == 4 else expected[:, :, None])[:, :, tables.rows][:, :, :, tables.columns]
     assert kit.difference(meaning.evaluate(tables, op, tensors["x"]), expected) <= 1e-5
 
