@@ -9,21 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
+from mobiprox_core.cache import cache_folder
 from mobiprox_core.errors import DeviceError
 from mobiprox_core.interfaces import DeviceReport, Options
+from mobiprox_core.isa import FLAGS, VECTOR, cpu_flags
 from mobiprox_core.plan import DeviceInfo
 
 from . import trial
 from .finding import Found, find
 from .runner import OpenCLDevice
-
-VECTOR = {"generic": 4, "avx2": 8, "avx512": 16}
-"""Floats per vector on CPUs, by instruction set."""
-
-ISA_FLAGS = {"avx512": {"avx512f", "avx512vl", "avx512bw", "avx512dq", "avx2", "fma"}, "avx2": {"avx2", "fma"}, "generic": set[str]()}
-"""CPU flags that an instruction set needs, best first."""
 
 CANARY_SECONDS = 120
 NO_ANSWER = f"no answer within {CANARY_SECONDS} s"
@@ -79,15 +74,6 @@ def _choose(found: Sequence[Found], wanted: str | int, threads: int | None) -> F
     return fitting[0]
 
 
-def cpu_flags() -> set[str]:
-    """Feature flags of this machine's CPU; empty where the system does not tell."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
-
-
 def describe(device: Found, isa: str, threads: int | None) -> DeviceInfo:
     """What lowering may use: the best instruction set whose canary lived, unless one is asked for.
 
@@ -122,19 +108,12 @@ def describe(device: Found, isa: str, threads: int | None) -> DeviceInfo:
 
 def _isas(wanted: str, device: Found, flags: set[str]) -> Iterator[str]:
     if wanted == "auto":
-        yield from (isa for isa, needs in ISA_FLAGS.items() if needs <= flags and (device.is_cpu or isa == "generic"))
-    elif ISA_FLAGS[wanted] <= flags:
+        yield from (isa for isa, needs in FLAGS.items() if needs <= flags and (device.is_cpu or isa == "generic"))
+    elif FLAGS[wanted] <= flags:
         yield wanted
     else:
-        missing = ", ".join(sorted(ISA_FLAGS[wanted] - flags))
+        missing = ", ".join(sorted(FLAGS[wanted] - flags))
         raise DeviceError(f"instruction set '{wanted}' needs a CPU with {missing}", mend="use isa: auto")
-
-
-def cache_folder() -> Path:
-    """Where verdicts are kept between runs; created."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobiprox"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def canary(device: Found, info: DeviceInfo) -> str | None:
