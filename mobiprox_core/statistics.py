@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, npt.NDArray[Any]]
 
-VERSION = 1
+VERSION = 2
 """Of what is kept on disk."""
 
 MOST_ROWS = 24_000
@@ -49,7 +49,11 @@ MOST_INPUTS = 4_096
 """Calibration inputs that are looked at, evenly spread over those given."""
 
 WIDEST = 2_304
-"""Filter elements whose moments are taken together; those of larger filters count as uncorrelated between blocks of channels."""
+"""Filter elements whose moments are taken together; those of larger filters count as uncorrelated between blocks of channels.
+
+Beyond twice as many elements blocks get smaller, so that what grows with the square of a block's width in every element (the time of a
+fit) grows no more.
+"""
 
 FEW = 500
 """Calibration inputs below which a fit is not to be trusted much."""
@@ -204,10 +208,11 @@ class _Activations:
 
 
 def blocks(operator: Operator) -> list[slice]:
-    """Consecutive filter elements whose moments are taken together: whole channels, as evenly as it goes, at most `WIDEST` elements."""
+    """Consecutive filter elements whose moments are taken together: whole channels, as evenly as it goes, and not more than a few."""
     channels, *kernel = operator.constants["weight"].shape[1:]
     area = int(np.prod(kernel, dtype=int))
-    most = max(1, WIDEST // area)
+    widest = min(WIDEST, int((2 * WIDEST**3 / (channels * area)) ** 0.5))
+    most = max(1, widest // area)
     count = -(-channels // most)
     edges = [area * (channels * i // count) for i in range(count + 1)]
     return [slice(*pair) for pair in pairwise(edges)]

@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mobiprox_core import plugins, statistics
+from mobiprox_core.graph import Operator
 from mobiprox_core.interfaces import Device, Moments, Progress
 from mobiprox_core.network import Network
 from mobiprox_core.statistics import Calibration, Store
@@ -137,7 +138,7 @@ def test_few_positions_are_drawn_and_the_same_ones_every_time(
 def test_moments_of_large_filters_are_taken_in_blocks_of_channels(
     deep: Network, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statistics, "WIDEST", 20)
+    monkeypatch.setattr(statistics, "WIDEST", 26)
     x = samples(deep)
     found = Calibration(deep, device, x, folder=tmp_path)("c3").moments()  # 5 channels of 9 elements
     whole = observe(deep.at_batch(INPUTS), [(x,)], "c3").moments()
@@ -147,6 +148,15 @@ def test_moments_of_large_filters_are_taken_in_blocks_of_channels(
         expected = whole.scatter[0][:, at : at + block.shape[1], at : at + block.shape[1]]
         assert np.abs(block - expected).max() <= 1e-4 * np.abs(expected).max()
         at += block.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "widths"), [((8, 256, 3, 3), [2304]), ((8, 257, 3, 3), [1152, 1161]), ((8, 512, 3, 3), [2304] * 2), ((12, 26624), [951] * 28)]
+)
+def test_blocks_are_even_and_smaller_for_very_large_filters(shape: tuple[int, ...], widths: list[int]) -> None:
+    found = [b.stop - b.start for b in statistics.blocks(Operator("op", "conv", (), "", constants={"weight": np.empty(shape, np.float32)}))]
+    assert sum(found) == int(np.prod(shape[1:]))
+    np.testing.assert_allclose(found, widths, atol=1)
 
 
 def test_memory_bounds_how_many_operators_a_pass_takes(

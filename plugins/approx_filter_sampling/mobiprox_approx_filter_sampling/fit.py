@@ -29,7 +29,7 @@ VERSION = 1
 
 RIDGE = 1e-3
 
-PENDING = 32
+PENDING = 64
 """Eliminations between two updates of the whole inverse: the same sums in another order, as products of matrices."""
 
 
@@ -61,8 +61,9 @@ def order(moments: Moments, weight: Floats) -> Ints:
     parts = []
     for block, scatter, hessian in _blocks(moments):
         own = original[:, block]
-        best = own + np.linalg.solve(hessian, moments.cross[:, block] - scatter @ own)
-        parts.append(_Elimination(np.arange(block.start, block.stop), np.linalg.inv(hessian).astype(np.float64, copy=False), best))
+        inverse = np.asarray(np.linalg.inv(hessian), np.float64)
+        best = own + inverse @ (moments.cross[:, block] - scatter @ own)
+        parts.append(_Elimination(np.arange(block.start, block.stop), inverse, best))
     count = original.shape[1]
     return np.array([min(parts, key=lambda part: part.least_cost).remove() for _ in range(count)], np.int64)
 
@@ -71,17 +72,19 @@ class _Elimination:
     """The elements of one block that are left, and what it costs to leave out the cheapest of them."""
 
     def __init__(self, elements: Ints, inverse: Doubles, weight: Doubles) -> None:
-        """elements: [K]; inverse: [G, K, K]; weight: [G, K, O]."""
-        self._begin(elements, inverse, weight)
-
-    def _begin(self, elements: Ints, inverse: Doubles, weight: Doubles) -> None:
-        groups, size, outputs = weight.shape
+        """elements: [K]; inverse: [G, K, K], which it takes over; weight: [G, K, O]."""
         self._elements, self._inverse, self._weight = elements, inverse, weight
-        self._norms = (weight**2).sum(2)
-        self._diagonal = np.diagonal(inverse, axis1=1, axis2=2).copy()
-        # What is to be taken off: inverse - steps' steps, weight - steps' shares. Norms and diagonal are up to date.
+        self._gone = np.zeros(len(elements), bool)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing pending: what is to be taken off, inverse - steps' steps and weight - steps' shares. Norms and diagonal are up to date."""
+        groups, size, outputs = self._weight.shape
         self._steps, self._shares = np.empty((groups, PENDING, size)), np.empty((groups, PENDING, outputs))
         self._pending = 0
+        self._norms = (self._weight**2).sum(2)
+        self._diagonal = np.diagonal(self._inverse, axis1=1, axis2=2).copy()
+        self._norms[:, self._gone], self._diagonal[:, self._gone] = np.inf, 1
         self._find()
 
     def _find(self) -> None:
@@ -101,7 +104,7 @@ class _Elimination:
         along = np.einsum("gko,go->gk", self._weight, share) - ((shares @ share[:, :, None]).transpose(0, 2, 1) @ steps)[:, 0]
         self._norms += step * (step * (share**2).sum(1, keepdims=True) - 2 * along)
         self._diagonal -= step**2
-        self._norms[:, at], self._diagonal[:, at] = np.inf, 1
+        self._norms[:, at], self._diagonal[:, at], self._gone[at] = np.inf, 1, True
         self._steps[:, n], self._shares[:, n] = step, share
         self._pending += 1
         element = int(self._elements[at])
@@ -112,12 +115,15 @@ class _Elimination:
         return element
 
     def _settle(self) -> None:
-        """Take off what is pending, and go on with the elements that are left."""
-        left = np.flatnonzero(np.isfinite(self._norms[0]))
-        steps = self._steps[:, :, left]
-        inverse = self._inverse[:, left[:, None], left] - steps.transpose(0, 2, 1) @ steps
-        weight = self._weight[:, left] - steps.transpose(0, 2, 1) @ self._shares
-        self._begin(self._elements[left], inverse, weight)
+        """Take off what is pending; drop what is gone when it has become much."""
+        back = self._steps.transpose(0, 2, 1)
+        self._inverse -= back @ self._steps
+        self._weight -= back @ self._shares
+        if 8 * self._gone.sum() > len(self._gone):
+            left = np.flatnonzero(~self._gone)
+            self._inverse, self._weight = self._inverse[:, left[:, None], left], self._weight[:, left]
+            self._elements, self._gone = self._elements[left], self._gone[left]
+        self._begin()
 
 
 def _by_group(moments: Moments, weight: Floats) -> Doubles:
