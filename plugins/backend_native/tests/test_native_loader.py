@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mobiprox_backend_android.build import SOURCES
+from mobiprox_backend_native.build import SOURCES
 from mutations import INDEX, PLAN, PROGRAM, WEIGHTS, Mutator, check
 from native_bundles import sign, tiny_bundle
 

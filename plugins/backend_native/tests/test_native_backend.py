@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from mobiprox_backend_android.plugin import Native
+from mobiprox_backend_native.plugin import Native
 from mobiprox_backend_opencl import trial
 from mobiprox_backend_opencl.devices import open_device
 from native_bundles import LEVELS, TECHNIQUES

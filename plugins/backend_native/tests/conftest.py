@@ -13,7 +13,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-from mobiprox_backend_android.build import build_runner  # noqa: E402
+from mobiprox_backend_native.build import build_runner  # noqa: E402
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobiprox" / "native"
 SANITIZERS = {"MOBIPROX_SANITIZE": "address,undefined", "CMAKE_BUILD_TYPE": "RelWithDebInfo"}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from mobiprox_approx_filter_sampling.plugin import mobiprox_techniques as sampling
 from mobiprox_approx_perforation.plugin import mobiprox_techniques as perforation
-from mobiprox_backend_android.build import host_environment
+from mobiprox_backend_native.build import host_environment
 
 from mobiprox_core import bundle as bundles
 from mobiprox_core.adaptation import calibrate
