@@ -288,9 +288,11 @@ def devices() -> tuple[Device, ...]:
 
 
 def _opened() -> Iterator[Device]:
-    registry = installed()
-    for name in registry.names("backend"):
+    """A device that several backends offer counts once: its kernels are the same, whoever launches them."""
+    registry, seen = installed(), set()
+    for name in reversed(registry.names("backend")):
         backend = registry.get("backend", name)
         for report in backend.devices():
-            if report.problem is None:
+            if report.problem is None and (report.name not in seen):
+                seen.add(report.name)
                 yield backend.open({"device": report.index})

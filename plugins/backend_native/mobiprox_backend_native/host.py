@@ -40,8 +40,10 @@ def reports() -> Sequence[DeviceReport]:
 def open_device(options: Options) -> NativeDevice:
     """The device that the options choose. Raises DeviceError where none or several fit, or the runtime cannot be built."""
     found, wanted, threads = _found(), options.get("device", "auto"), options.get("threads")
-    listing = "; ".join(d["name"] for d in found) or "none"
-    fitting = [d for d in found if wanted == "auto" or wanted.lower() in d["name"].lower()]
+    listing = "; ".join(f"{d['index']}: {d['name']}" for d in found) or "none"
+    fitting = [
+        d for d in found if wanted == "auto" or (d["index"] == wanted if isinstance(wanted, int) else wanted.lower() in d["name"].lower())
+    ]
     if len(fitting) > 1:  # PoCL offers the CPU twice: with all threads, and with the calling one only
         fitting = [d for d in fitting if (d["compute_units"] == 1) == (threads == 1)] or fitting
     if not fitting or (len(fitting) > 1 and wanted != "auto"):

@@ -19,7 +19,11 @@ class Native:
     options: Mapping[str, Any] = {
         "type": "object",
         "properties": {
-            "device": {"type": "string", "default": "auto", "description": "auto, or a part of a device's name"},
+            "device": {
+                "type": ["string", "integer"],
+                "default": "auto",
+                "description": "auto, an index of `mobiprox devices`, or a part of a device's name",
+            },
             "threads": {"type": "integer", "minimum": 1, "description": "CPU threads of one inference; default: all"},
             "isa": {
                 "enum": ["auto", "generic", "avx2", "avx512"],
