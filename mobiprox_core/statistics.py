@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import reference
+from .cache import cache_folder
 from .configuration import OpId
 from .graph import Graph, Operator
 from .interfaces import Device, Moments, Progress, ProgressSink, Runner, Samples
@@ -88,14 +89,14 @@ class Calibration:
         folder: Path | None = None,
         progress: ProgressSink = lambda progress: None,
     ) -> None:
-        """inputs: float32[N, ...], N >= 1. folder: where results are kept, `cache_folder()` if None."""
+        """inputs: float32[N, ...], N >= 1. folder: where results are kept, the cache if None."""
         self.inputs = inputs[list(evenly(range(len(inputs)), MOST_INPUTS))]
         self.graph = network.at_batch(network.batch or BATCH)
         self.device = device
         self.seed = seed
         self.digest = digest([VERSION, network.digest, digest_of_samples(Samples(self.inputs)), seed, MOST_ROWS, WIDEST])
         self._progress = progress
-        self._store = Store(cache_folder() if folder is None else folder)
+        self._store = Store(cache_folder() / "statistics" if folder is None else folder)
         self._recent: OrderedDict[OpId, Moments] = OrderedDict()
 
     def __call__(self, op: OpId) -> OperatorStatistics | None:
@@ -303,11 +304,6 @@ def _bytes_of(moments: Moments) -> int:
 
 
 # ------------------------------------------------------------------------------------------------------------------------- disk
-
-
-def cache_folder() -> Path:
-    """Where statistics and fits are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobiprox" / "statistics"
 
 
 class Store:

@@ -72,7 +72,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         place = tmp_path_factory.mktemp("cache")
         patch.setattr(statistics, "cache_folder", lambda: place)
-        yield place
+        yield place / "statistics"
 
 
 def resolved(folder: Path, name: str) -> Resolved:

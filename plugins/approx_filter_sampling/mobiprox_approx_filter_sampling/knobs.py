@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mobiprox_core.configuration import KnobSetting
 from mobiprox_core.errors import InfeasibleSetting
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from mobiprox_core.configuration import KnobSetting
 
 NAME = "filter_sampling"
 PATTERNS = ("runtime", "predtuner")
@@ -96,6 +97,8 @@ def skipped(shape: Filter, stride: int, offset: int, pattern: str = "runtime") -
 
 def regular(shape: Filter, strides: Sequence[int], pattern: str) -> Iterator[KnobSetting]:
     """Settings that skip something; of settings that skip the same elements by the same stride (so scale alike) the first."""
+    from mobiprox_core.configuration import KnobSetting
+
     compatible = {} if pattern == PATTERNS[0] else {"pattern": pattern}
     for stride in strides:
         seen: set[tuple[int, ...]] = {()}
@@ -108,6 +111,8 @@ def regular(shape: Filter, strides: Sequence[int], pattern: str) -> Iterator[Kno
 
 def chosen(shape: Filter, fractions: Sequence[str]) -> Iterator[KnobSetting]:
     """Settings that skip something, each another number of elements; less than a quarter is kept of large filters only."""
+    from mobiprox_core.configuration import KnobSetting
+
     seen = {shape.size}
     for fraction in fractions:
         keep, of = map(int, fraction.split("/"))

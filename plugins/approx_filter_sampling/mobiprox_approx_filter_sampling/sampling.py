@@ -6,18 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mobiprox_core.configuration import KnobSetting, Setting
 from mobiprox_core.errors import InfeasibleSetting
-from mobiprox_core.graph import Graph, Operator
-from mobiprox_core.interfaces import Approximation, OperatorBuilder, Options, Statistics
-from mobiprox_core.plan import DeviceInfo
-from mobiprox_core.tables import KernelSource, Tables
 
 from .knobs import FRACTIONS, NAME, PATTERNS, STRIDES, Chosen, Filter, chosen, parse, regular, skipped
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from mobiprox_core.configuration import KnobSetting, Setting
+    from mobiprox_core.graph import Graph, Operator
+    from mobiprox_core.interfaces import Approximation, OperatorBuilder, Options, Statistics
+    from mobiprox_core.plan import DeviceInfo
+    from mobiprox_core.tables import KernelSource, Tables
 
 
 class FilterSampling:
@@ -80,6 +81,8 @@ class FilterSampling:
 
     def settings(self, operator: Operator, graph: Graph, options: Options) -> Iterable[KnobSetting]:
         """The paper's (convolutions of every kind; dense layers with `dense: true`), the same fitted, and the chosen ones."""
+        from mobiprox_core.configuration import KnobSetting
+
         if operator.kind not in ("conv", "dense"):
             return ()
         shape, refit = Filter.of(operator.constants["weight"]), options.get("refit", "auto") or "off"
@@ -123,6 +126,8 @@ class FilterSampling:
 
     def reference(self, setting: KnobSetting, operator: Operator, graph: Graph, fitted: Mapping[str, npt.NDArray[Any]]) -> Approximation:
         """Samples the weights; the bias stays unless it is fitted."""
+        from mobiprox_core.interfaces import Approximation
+
         from .reference import sample_filter, scattered
 
         what = parse(setting)
@@ -167,6 +172,8 @@ class FilterSampling:
 
     def exchange_ids(self) -> Mapping[int, Setting]:
         """HPVM's ids 231-239: by stride, then offset."""
+        from mobiprox_core.configuration import Setting
+
         order = [(stride, offset) for stride in (2, 3, 4) for offset in range(stride)]
         return {231 + i: Setting.of(NAME, stride=stride, offset=offset) for i, (stride, offset) in enumerate(order)}
 
