@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mobiprox_core.configuration import EXACT_CONFIGURATION, Configuration, Setting
 from mobiprox_core.interfaces import Candidate
+from mobiprox_core.measure import _corrected
 from mobiprox_core.measurement import OperatingPoint
 from mobiprox_core.selection import choose, contenders, evenly, within_reach
 
@@ -88,3 +89,12 @@ def test_the_second_round_stays_where_losses_can_be_borne() -> None:
 def test_only_what_may_be_on_the_front_goes_on() -> None:
     losses, latencies_ms = zip((0.1, 100), (0.0, 99), (1.0, 90), (0.5, 80), (6.0, 70), (4.0, 60), strict=True)
     assert contenders(losses, latencies_ms, max_loss_pp=5) == [0, 1, 3, 5]
+
+
+def test_points_that_were_not_timed_again_move_as_the_others_did() -> None:
+    first = {p.configuration: p for p in points((0.5, 80), (1.0, 60), (2.0, 40))}
+    a, b, c = first
+    again = [EXACT, replace(first[a], latency_ms=88.0), replace(first[c], latency_ms=44.0)]
+    moved = _corrected({EXACT_CONFIGURATION: EXACT, **first}, again)
+    assert [moved[key].latency_ms for key in (EXACT_CONFIGURATION, a, b, c)] == [100, 88, pytest.approx(66), 44]
+    assert moved[b].qos_loss_pp == 1.0
