@@ -17,9 +17,10 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from mobiprox_core import plugins
+from mobiprox_core.batches import BATCH
 from mobiprox_core.configuration import Configuration, Setting
 from mobiprox_core.interfaces import Device
-from mobiprox_core.lab import BATCH, through
+from mobiprox_core.lab import through
 from mobiprox_core.lowering import lower
 from mobiprox_core.network import Network
 from mobiprox_core.plugins import Registry

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .batches import BATCH, filled
 from .configuration import Configuration, KnobSetting, KnobSpace, OpId, Setting
 from .errors import InfeasibleSetting
 from .interfaces import Device, Meter, Progress, ProgressSink, Runner, Statistics, Technique
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from .network import Network
     from .plan import ExecutionPlan
     from .statistics import Calibration
-
-BATCH = 32
-"""Inputs per run where only the outputs count."""
 
 
 class Lab:
@@ -163,13 +161,6 @@ def through(runner: Runner, inputs: Floats) -> Floats:
         part = inputs[start : start + batch]
         results.append(scores(runner.run(filled(part, batch)))[: len(part)].copy())
     return np.concatenate(results)
-
-
-def filled(inputs: Floats, batch: int) -> Floats:
-    """inputs[n, ...], n <= batch, with the last one repeated up to the batch."""
-    import numpy as np
-
-    return np.concatenate([inputs, np.repeat(inputs[-1:], batch - len(inputs), axis=0)])
 
 
 def scores(output: Floats | tuple[Floats, ...]) -> Floats:

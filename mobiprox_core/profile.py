@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .adaptation import probabilities
+from .batches import filled
 from .configuration import EXACT, EXACT_CONFIGURATION, KnobSpace, OpId, Setting
 from .errors import InfeasibleSetting
 from .interfaces import OperatorProfile, Profile, Progress, ProgressSink, Runner, SettingProfile
-from .lab import Lab, filled, median_and_ci, scores, side_by_side
+from .lab import Lab, median_and_ci, scores, side_by_side
 from .ledger import Journal
 from .selection import evenly
 

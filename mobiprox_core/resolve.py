@@ -15,7 +15,6 @@ from .configuration import KnobSpace, Setting
 from .errors import DataError, DeviceError, ExperimentError, LoweringError
 from .experiment import DataChoice, Experiment
 from .interfaces import Backend, Heuristic, Meter, Samples, StrategyOffer, Technique
-from .ledger import digest
 from .plugins import Registry
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ def _parts(tune: Samples, given: Samples | None, fitted: bool) -> tuple[Floats |
     """The inputs that settings are fitted to, and which tuning inputs are left to compare settings on."""
     import numpy as np
 
-    from .statistics import parted
+    from .batches import parted
 
     if fitted and given is None:
         calibrate, unfitted = parted(len(tune.inputs))
@@ -157,20 +156,6 @@ def ends_in_softmax(graph: Graph) -> bool:
     while op is not None and op.kind == "view":
         op = made_by.get(op.inputs[0])
     return op is not None and op.kind == "softmax" and not op["log"]
-
-
-def digest_of_samples(samples: Samples) -> str:
-    """SHA-256 of inputs and labels."""
-    from hashlib import sha256
-
-    import numpy as np
-
-    return digest(
-        [
-            [str(array.dtype), list(array.shape), sha256(np.ascontiguousarray(array).tobytes()).hexdigest()]
-            for array in (samples.inputs, np.empty(0) if samples.labels is None else samples.labels)
-        ]
-    )
 
 
 def _name(experiment: Experiment) -> str:

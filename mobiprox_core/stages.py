@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__, bundle, measure, profile
 from .adaptation import calibration_from_json, calibration_to_json
+from .batches import digest_of_samples
 from .configuration import Configuration
 from .interfaces import Candidate, LevelCalibration, Profile, Progress, ProgressSink
 from .lab import Lab
 from .ledger import Journal, Json, Ledger, digest_file, write_json
 from .measure import Front, Measurer
 from .replays import replay
-from .resolve import Resolved, digest_of_samples
+from .resolve import Resolved
 from .statistics import FEW, Calibration
 
 if TYPE_CHECKING:

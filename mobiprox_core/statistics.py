@@ -24,14 +24,13 @@ import numpy as np
 import numpy.typing as npt
 
 from . import reference
+from .batches import BATCH, digest_of_samples, filled
 from .cache import cache_folder
 from .configuration import OpId
 from .graph import Graph, Operator
 from .interfaces import Device, Moments, Progress, ProgressSink, Runner, Samples
-from .lab import BATCH, filled
 from .ledger import digest
 from .lowering import lower
-from .resolve import digest_of_samples
 from .selection import evenly
 
 if TYPE_CHECKING:
@@ -63,13 +62,6 @@ _PASS_BYTES = 512 << 20  # of sums in memory during one pass over the inputs
 _FLUSH_ROWS, _FLUSH_BYTES = 8_192, 64 << 20  # patches that are summed up in float32 before they are added in float64
 _MEMORY_BYTES = 256 << 20  # of moments and fits that are held in memory
 _DISK_BYTES = 4 << 30  # of everything kept on disk
-
-
-def parted(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Indices of inputs to fit to, and of every fifth, held out to compare what was fitted. Of less than five, all are both."""
-    every = np.arange(count)
-    held = every % 5 == 4
-    return (every[~held], every[held]) if held.any() else (every, every)
 
 
 class Calibration:

@@ -6,7 +6,7 @@ are the special case of one pixel per row of the input, with filter elements 0..
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,6 +83,3 @@ class KernelSource:
     origin: str
     text: str
     functions: tuple[str, ...]
-
-
-Defines = Mapping[str, str]

@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mobiprox_core import plugins, statistics
+from mobiprox_core.batches import parted
 from mobiprox_core.graph import Operator
 from mobiprox_core.interfaces import Device, Moments, Progress
 from mobiprox_core.network import Network
@@ -276,7 +277,7 @@ def test_several_processes_may_write_and_read_at_once(tmp_path: Path) -> None:
 
 
 def test_inputs_are_parted_into_fitted_and_held_out_ones() -> None:
-    fitted, held = statistics.parted(103)
+    fitted, held = parted(103)
     assert sorted([*fitted, *held]) == list(range(103))
     assert len(held) == 20
-    assert [list(part) for part in statistics.parted(2)] == [[0, 1], [0, 1]]
+    assert [list(part) for part in parted(2)] == [[0, 1], [0, 1]]
