@@ -72,7 +72,7 @@ def random_options(rng: np.random.Generator, name: str) -> Json:
         options |= {"memory": int(rng.integers(1, 6)), "votes": int(rng.integers(1, 5))}
     if name == "confidence" and rng.random() < 0.5:
         low, high = sorted(rng.random(2).tolist())
-        options |= {"low": low, "high": high, "min_count": int(rng.integers(1, 8))}
+        options |= {"low": low, "high": high, "shrinkage": float(rng.uniform(0, 9))}
     return options
 
 

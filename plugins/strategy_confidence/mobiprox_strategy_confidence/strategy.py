@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mobiprox_core.errors import UsageError
-from mobiprox_core.interfaces import ClassConfidence, LevelCalibration, Observation, Options
+from mobiprox_core.interfaces import LevelCalibration, Observation, Options
 from mobiprox_core.stepping import INCREASE_OPTION, StepRule
 
 LOW = 0.5
 HIGH = 0.75
-MIN_COUNT = 5
+SHRINKAGE = 5.0
 
 
 class ConfidenceState(NamedTuple):
@@ -75,11 +75,11 @@ class ConfidenceDriven:
                 "default": HIGH,
                 "description": "the same share, above which to approximate more",
             },
-            "min_count": {
-                "type": "integer",
-                "minimum": 1,
-                "default": MIN_COUNT,
-                "description": "right and wrong predictions of a class needed to trust its own means",
+            "shrinkage": {
+                "type": "number",
+                "minimum": 0,
+                "default": SHRINKAGE,
+                "description": "how many samples the mean confidence of the whole level counts as in that of each class",
             },
         },
         "required": [],
@@ -90,30 +90,39 @@ class ConfidenceDriven:
         low, high = float(options.get("low", LOW)), float(options.get("high", HIGH))
         if low > high:
             raise UsageError(f"strategy confidence: low ({low}) lies above high ({high})", mend="choose low <= high, e.g. 0.5 and 0.75")
-        min_count = int(options.get("min_count", MIN_COUNT))
-        bands = tuple(_bands(level, low, high, min_count) for level in levels)
+        shrinkage = float(options.get("shrinkage", SHRINKAGE))
+        bands = tuple(_bands(level, low, high, shrinkage) for level in levels)
         return ConfidenceStrategy(StepRule.of(options, len(levels)), bands)
 
 
-def _bands(level: LevelCalibration, low: float, high: float, min_count: int) -> tuple[Band, ...]:
-    """One band per class: its own means where they are known well enough, else the level's.
+def _bands(level: LevelCalibration, low: float, high: float, shrinkage: float) -> tuple[Band, ...]:
+    """One band per class, between its mean confidences when wrong and when right, each drawn to the level's where samples are few.
 
-    A level that was never wrong on the tuning data gets the confidence of a blind guess as the mean of its mistakes. A level whose
-    mistakes are as sure as its hits (or that has no hits) says nothing about itself by its confidence, and is left for a dearer one.
+    A level that was never wrong on the tuning data gets the confidence of a blind guess as the mean of its mistakes. Where a class is
+    as sure when wrong as when right, the level's own band serves; a level of which that is true (or that has no hits) says nothing
+    about itself by its confidence, and is left for a dearer one.
     """
-    overall = _band(level.overall, low, high)
-    if level.overall.wrong_mean is None and level.overall.correct_mean is not None:
-        guess = 1 / len(level.classes)
-        overall = _between(guess, level.overall.correct_mean, low, high)
-    fallback = overall or DISTRUST
-    known = [c if min(c.correct_count, c.wrong_count) >= min_count else None for c in level.classes]
-    return tuple((_band(c, low, high) if c else None) or fallback for c in known)
+    right, wrong = level.overall.correct_mean, level.overall.wrong_mean
+    if right is None:
+        return (DISTRUST,) * len(level.classes)
+    if wrong is None:
+        wrong = 1 / len(level.classes)
+    fallback = _between(wrong, right, low, high) or DISTRUST
+    return tuple(
+        _between(
+            _shrunk(own.wrong_count, own.wrong_mean, wrong, shrinkage),
+            _shrunk(own.correct_count, own.correct_mean, right, shrinkage),
+            low,
+            high,
+        )
+        or fallback
+        for own in level.classes
+    )
 
 
-def _band(means: ClassConfidence, low: float, high: float) -> Band | None:
-    if means.wrong_mean is None or means.correct_mean is None:
-        return None
-    return _between(means.wrong_mean, means.correct_mean, low, high)
+def _shrunk(count: int, mean: float | None, overall: float, shrinkage: float) -> float:
+    """The mean of `count` samples and `shrinkage` more that are as those of the whole level."""
+    return overall if mean is None else (count * mean + shrinkage * overall) / (count + shrinkage)
 
 
 def _between(wrong: float, right: float, low: float, high: float) -> Band | None:

@@ -9,7 +9,7 @@
 
 #include "mobiprox_strategy.h"
 
-static const double LOW = 0.5, HIGH = 0.75, MIN_COUNT = 5;
+static const double LOW = 0.5, HIGH = 0.75, SHRINKAGE = 5;
 
 /* Confidences below `low` ask for a dearer level, above `high` for a cheaper one; between, the level is held. */
 typedef struct band {
@@ -29,30 +29,37 @@ static int between(double wrong, double right, double low, double high, band *in
     return 1;
 }
 
+/* The mean of `count` samples and `shrinkage` more that are as those of the whole level. */
+static double shrunk(double count, double mean, double overall, double shrinkage) {
+    return isnan(mean) ? overall : (count * mean + shrinkage * overall) / (count + shrinkage);
+}
+
 /*
- * One band per class: its own means where they are known well enough, else the level's. A level that was never wrong gets the
- * confidence of a blind guess as the mean of its mistakes; one whose mistakes are as sure as its hits is left for a dearer one.
+ * One band per class, between its mean confidences when wrong and when right, each drawn to the level's where samples are few. A level
+ * that was never wrong gets the confidence of a blind guess as the mean of its mistakes; one whose mistakes are as sure as its hits
+ * is left for a dearer one.
  */
-static void fill_bands(const mbx_level_calibration *level, int classes, double low, double high, double min_count, band *bands) {
+static void fill_bands(const mbx_level_calibration *level, int classes, double low, double high, double shrinkage, band *bands) {
     const mbx_class_confidence *all = &level->overall;
     band fallback = {HUGE_VAL, HUGE_VAL};
-    double wrong = isnan(all->wrong_mean) && !isnan(all->correct_mean) ? 1.0 / classes : all->wrong_mean;
-    (void)between(wrong, all->correct_mean, low, high, &fallback);
+    double right = all->correct_mean, wrong = isnan(all->wrong_mean) ? 1.0 / classes : all->wrong_mean;
+    (void)between(wrong, right, low, high, &fallback);
     for (int c = 0; c < classes; c++) {
         const mbx_class_confidence *own = &level->classes[c];
-        int known = own->correct_count >= min_count && own->wrong_count >= min_count;
-        if (!known || !between(own->wrong_mean, own->correct_mean, low, high, &bands[c])) bands[c] = fallback;
+        double low_end = shrunk((double)own->wrong_count, own->wrong_mean, wrong, shrinkage);
+        double high_end = shrunk((double)own->correct_count, own->correct_mean, right, shrinkage);
+        if (isnan(right) || !between(low_end, high_end, low, high, &bands[c])) bands[c] = fallback;
     }
 }
 
 static void *create(const mbx_setup *setup, char *error, size_t error_bytes) {
     double low = mbx_option_number(setup->options, "low", LOW), high = mbx_option_number(setup->options, "high", HIGH);
-    double min_count = mbx_option_number(setup->options, "min_count", MIN_COUNT);
+    double shrinkage = mbx_option_number(setup->options, "shrinkage", SHRINKAGE);
     mbx_step_rule rule;
     const char *wrong = NULL;
     if (mbx_step_rule_of(setup->options, setup->level_count, &rule)) wrong = "option 'increase' is neither linear nor exponential";
     if (!(low >= 0 && low <= high && high <= 1)) wrong = "options 'low' and 'high' must be 0 <= low <= high <= 1";
-    if (!(min_count >= 1 && min_count <= 1e9 && min_count <= floor(min_count))) wrong = "option 'min_count' is a whole number from 1";
+    if (!(shrinkage >= 0 && shrinkage < HUGE_VAL)) wrong = "option 'shrinkage' is a number from 0";
     size_t levels = (size_t)setup->level_count, classes = (size_t)setup->class_count;
     if (!wrong && classes && levels > SIZE_MAX / 2 / sizeof(band) / classes) wrong = "no memory";
     confidence *self = wrong ? NULL : malloc(sizeof *self + levels * classes * sizeof(band));
@@ -62,7 +69,7 @@ static void *create(const mbx_setup *setup, char *error, size_t error_bytes) {
     }
     *self = (confidence){.rule = rule, .levels = setup->level_count, .classes = setup->class_count};
     for (size_t level = 0; level < levels; level++)
-        fill_bands(&setup->levels[level], setup->class_count, low, high, min_count, self->bands + level * classes);
+        fill_bands(&setup->levels[level], setup->class_count, low, high, shrinkage, self->bands + level * classes);
     return self;
 }
 
