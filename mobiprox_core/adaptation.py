@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,11 +72,49 @@ def fit_temperature(logits: npt.NDArray[np.floating[Any]], labels: Labels) -> fl
     return 1 / beta
 
 
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How far confidences may be taken at their word: samples in equally wide bins of confidence (the reliability diagram).
+
+    counts: int[B]. confidence, accuracy: float[B], means of each bin; None where it is empty. error: the expected calibration error,
+    0..1, the mean gap between the two over all samples; uncalibrated: the same at temperature 1.
+    """
+
+    counts: tuple[int, ...]
+    confidence: tuple[float | None, ...]
+    accuracy: tuple[float | None, ...]
+    error: float
+    uncalibrated: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def reliability(outputs: Floats, labels: Labels, already_softmax: bool, temperature: float, bins: int = 10) -> Reliability:
+    """Of outputs[N, K] against labels[N]."""
+    predicted = outputs.argmax(axis=1)
+    correct, every = predicted == labels, np.arange(len(labels))
+    confidences, raw = (probabilities(outputs, already_softmax, t)[every, predicted] for t in (temperature, 1.0))
+    bin_of = _bin_of(confidences, bins)
+    counts = np.bincount(bin_of, minlength=bins)
+    sums = (np.bincount(bin_of, weights=values, minlength=bins) for values in (confidences, correct))
+    means = [tuple(float(total / n) if n else None for total, n in zip(own, counts, strict=True)) for own in sums]
+    return Reliability(
+        tuple(counts.tolist()),
+        *means,
+        error=expected_calibration_error(confidences, correct, bins),
+        uncalibrated=expected_calibration_error(raw, correct, bins),
+    )
+
+
 def expected_calibration_error(confidences: npt.NDArray[np.floating[Any]], correct: npt.NDArray[np.bool_], bins: int = 15) -> float:
     """How far confidences[N] (0..1) are from hit rates, 0..1: the mean gap over equally wide bins, weighted by their samples."""
-    bin_of = np.minimum((np.asarray(confidences) * bins).astype(int), bins - 1)
-    gap = np.bincount(bin_of, weights=np.asarray(correct, dtype=np.float64) - confidences, minlength=bins)
-    return float(np.abs(gap).sum() / len(bin_of))
+    gap = np.bincount(_bin_of(confidences, bins), weights=np.asarray(correct, dtype=np.float64) - confidences, minlength=bins)
+    return float(np.abs(gap).sum() / len(confidences))
+
+
+def _bin_of(confidences: npt.NDArray[np.floating[Any]], bins: int) -> npt.NDArray[np.int64]:
+    return np.minimum((np.asarray(confidences) * bins).astype(np.int64), bins - 1)
 
 
 # -------------------------------------------------------------------------------------------------------------------- calibration
@@ -87,8 +126,11 @@ def calibrate(
     latencies_ms: Sequence[float],
     already_softmax: bool = False,
     groups: Groups | None = None,
+    one_temperature: bool = False,
 ) -> tuple[LevelCalibration, ...]:
     """What strategies may know of each level, from its outputs[N, K] on tuning data, labels[N] and latency; level 0 is exact.
+
+    one_temperature: one for all levels, fitted to the outputs of the approximated ones together, as the paper does; else each has its own.
 
     Without labels a prediction counts as correct where it agrees with level 0, and no level states an accuracy.
     groups[N]: who or what each sample comes from. Raises DataError for outputs or labels that do not fit together.
@@ -98,11 +140,16 @@ def calibrate(
         raise DataError(f"groups of shape {list(groups.shape)} for {len(outputs_per_level[0])} samples", mend="give one group per sample")
     exact = outputs_per_level[0].argmax(axis=1)
     truth = exact if labels is None else labels
+    if one_temperature:
+        together = list(outputs_per_level[1:]) or list(outputs_per_level)
+        shared = fit_temperature(_logits(np.concatenate(together), already_softmax), np.tile(truth, len(together)))
+        temperatures = [shared] * len(outputs_per_level)
+    else:
+        temperatures = [fit_temperature(_logits(outputs, already_softmax), truth) for outputs in outputs_per_level]
     levels = []
-    for outputs, latency_ms in zip(outputs_per_level, latencies_ms, strict=True):
+    for outputs, latency_ms, temperature in zip(outputs_per_level, latencies_ms, temperatures, strict=True):
         predicted = outputs.argmax(axis=1)
         correct = predicted == truth
-        temperature = fit_temperature(_logits(outputs, already_softmax), truth)
         confidences = probabilities(outputs, already_softmax, temperature)[np.arange(len(outputs)), predicted]
         classes = (predicted == label for label in range(outputs.shape[1]))
         levels.append(

@@ -84,7 +84,8 @@ class Search:
 class Experiment:
     """What a run is asked to do. Relative paths in options are relative to `folder`, the folder of the file.
 
-    model: a frontend with its options. calibrate: None where the tuning data serve. files: key path -> file or folder that the
+    model: a frontend with its options. calibrate: None where the tuning data serve. one_temperature: confidences of all levels are scaled by
+    one, instead of each by its own. files: key path -> file or folder that the
     experiment names, which exists.
     """
 
@@ -101,6 +102,7 @@ class Experiment:
     strategy: Choice | None = None
     trace: DataChoice | None = None
     energy: Choice | None = None
+    one_temperature: bool = False
     seed: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -115,6 +117,7 @@ class Experiment:
             "search": self.search.to_json(),
             "backend": self.backend.to_json(),
             **{key: value.to_json() for key, value in rest.items() if value is not None},
+            **({"temperature": "network"} if self.one_temperature else {}),
             "seed": self.seed,
         }
 
@@ -326,6 +329,7 @@ def _experiment(text: Document, folder: Path, value: Mapping[str, Any], files: M
         strategy=_choice(value["strategy"]) if "strategy" in value else None,
         trace=_data(value["trace"]) if "trace" in value else None,
         energy=_choice(value["energy"]) if "energy" in value else None,
+        one_temperature=value.get("temperature") == "network",
         seed=value.get("seed", 0),
         files=MappingProxyType(dict(files)),
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .adaptation import calibrate
+from .adaptation import Reliability, calibrate, reliability
 from .configuration import EXACT_CONFIGURATION, Configuration
 from .interfaces import Candidate, LevelCalibration, Meter, Progress, ProgressSink, Samples
 from .lab import Lab, side_by_side, through
@@ -144,10 +144,24 @@ class Measurer:
         accuracy = None if test.labels is None else float((every[0] == test.labels).mean())
         return accuracy, [loss_pp(labels, every[0], test.labels) for labels in every]
 
-    def calibrated(self, levels: Sequence[OperatingPoint], tune: Samples, already_softmax: bool) -> tuple[LevelCalibration, ...]:
+    def calibrated(
+        self, levels: Sequence[OperatingPoint], tune: Samples, already_softmax: bool, one_temperature: bool
+    ) -> tuple[LevelCalibration, ...]:
         """What strategies may know of the levels, from tuning data."""
         outputs = self.lab.outputs([level.configuration for level in levels], tune.inputs)
-        return calibrate(outputs, tune.labels, [level.latency_ms for level in levels], already_softmax, tune.groups)
+        return calibrate(
+            outputs, tune.labels, [level.latency_ms for level in levels], already_softmax, tune.groups, one_temperature=one_temperature
+        )
+
+    def reliability(
+        self, levels: Sequence[OperatingPoint], calibration: Sequence[LevelCalibration], test: Samples, already_softmax: bool
+    ) -> tuple[Reliability, ...]:
+        """How well the calibrated confidences of every level tell its hits on data that they were not calibrated on."""
+        every = self.lab.outputs([level.configuration for level in levels], test.inputs)
+        truth = every[0].argmax(axis=1) if test.labels is None else test.labels
+        return tuple(
+            reliability(outputs, truth, already_softmax, known.temperature) for outputs, known in zip(every, calibration, strict=True)
+        )
 
     def timed(self, what: str, configurations: Sequence[Configuration], seconds: float) -> list[tuple[float, float]]:
         """Median and half-width of whole inferences, milliseconds, interleaved; `seconds` for each."""

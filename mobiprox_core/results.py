@@ -38,9 +38,13 @@ def summary(stages: Stages, profile: Profile, front: Front, tested: Tested, repl
                 "latency_interval_ms": [point.latency_ms - point.latency_ci_ms, point.latency_ms + point.latency_ci_ms],
                 "speedup": exact.latency_ms / point.latency_ms,
                 "energy_mj": point.energy_mj,
+                "temperature": known.temperature,
+                "reliability": reliable,
                 "settings": point.configuration.to_json(),
             }
-            for number, (point, (loss, ci)) in enumerate(zip(front.levels, tested.losses_pp, strict=True))
+            for number, (point, (loss, ci), known, reliable) in enumerate(
+                zip(front.levels, tested.losses_pp, tested.calibration, tested.reliability, strict=True)
+            )
         ],
         "replay": None if replayed is None else {key: item for key, item in replayed.items() if key not in ("schema", "timeline")},
         "memory_bytes": json.loads((stages.ledger.folder / "bundle" / "plan.json").read_text())["notes"].get("memory_bytes"),

@@ -88,6 +88,11 @@ def experiment_schema(registry: Registry, mentioned: Container[str] | None = Non
             "search": _inline("heuristic", "heuristic", search, [], registry, mentioned),
             "backend": _named("backend", registry, mentioned),
             "strategy": _named("strategy", registry, mentioned),
+            "temperature": {
+                "enum": ["level", "network"],
+                "default": "level",
+                "description": "confidences are scaled by a temperature fitted to each level, or (as the paper does) by one of all levels",
+            },
             "trace": {**data, "description": "a stream that is replayed with the strategy"},
             "energy": _named("meter", registry, mentioned),
             "seed": {"type": "integer", "minimum": 0, "default": 0, "description": "of everything random"},

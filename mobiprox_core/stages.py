@@ -46,12 +46,14 @@ class Effort:
 class Tested:
     """The levels on data that no choice looked at, and what strategies may know of them.
 
-    accuracy: of the exact network, None without labels; losses_pp: per level, with 95 % half-width.
+    accuracy: of the exact network, None without labels; losses_pp: per level, with 95 % half-width. reliability: per level, as
+    `adaptation.Reliability` in JSON.
     """
 
     accuracy: float | None
     losses_pp: tuple[tuple[float, float], ...]
     calibration: tuple[LevelCalibration, ...]
+    reliability: tuple[Json, ...] = ()
 
 
 @contextmanager
@@ -161,24 +163,33 @@ class Stages:
 
     def test(self, front: Front) -> Tested:
         """Final numbers, on test data; calibration, on tuning data."""
-        inputs = {**self.tuning, "levels": self.digest(FRONT), "test data": digest_of_samples(self.resolved.test)}
+        inputs = {
+            **self.tuning,
+            "levels": self.digest(FRONT),
+            "test data": digest_of_samples(self.resolved.test),
+            "one temperature": self.resolved.experiment.one_temperature,
+        }
 
         def work(journal: Journal) -> None:
             measurer = Measurer("test", self.lab, journal, self.effort.measure, self.progress)
             accuracy, losses = measurer.tested(front.levels, self.resolved.test)
-            calibration = measurer.calibrated(front.levels, self.resolved.tune, self.resolved.already_softmax)
+            softmax = self.resolved.already_softmax
+            calibration = measurer.calibrated(front.levels, self.resolved.tune, softmax, self.resolved.experiment.one_temperature)
+            reliability = measurer.reliability(front.levels, calibration, self.resolved.test, softmax)
             value = {
                 "schema": 1,
                 "test_accuracy": accuracy,
                 "test_qos_losses_pp": losses,
                 "calibration": calibration_to_json(calibration),
+                "reliability": [level.to_json() for level in reliability],
             }
             write_json(self.ledger.folder / LEVELS, value)
 
         self.ledger.stage("test", inputs, [LEVELS], work)
         value = self.read(LEVELS)
         losses = tuple((loss, ci) for loss, ci in value["test_qos_losses_pp"])
-        return Tested(value["test_accuracy"], losses, calibration_from_json(value["calibration"], LEVELS))
+        calibration = calibration_from_json(value["calibration"], LEVELS)
+        return Tested(value["test_accuracy"], losses, calibration, tuple(value["reliability"]))
 
     def bundle(self, front: Front, tested: Tested) -> None:
         """The folder that ships."""

@@ -17,6 +17,7 @@ from mobiprox_core.adaptation import (
     expected_calibration_error,
     fit_temperature,
     probabilities,
+    reliability,
 )
 from mobiprox_core.errors import BundleError, DataError, PluginError, UsageError
 from mobiprox_core.interfaces import ClassConfidence, LevelCalibration, Observation, Rerun
@@ -110,6 +111,22 @@ def test_fitting_lowers_the_calibration_error_of_an_overconfident_network() -> N
     assert expected_calibration_error(after, hits) < 0.03 < 0.1 < expected_calibration_error(before, hits)
 
 
+def test_reliability_puts_hits_beside_confidences() -> None:
+    """Four predictions at 0.9, three of them right; two at 0.55, one right."""
+    probable = np.array([[0.9, 0.1]] * 4 + [[0.45, 0.55]] * 2, dtype=np.float32)
+    found = reliability(probable, np.array([0, 0, 0, 1, 1, 0]), already_softmax=True, temperature=1.0, bins=5)
+    assert found.counts == (0, 0, 2, 0, 4)
+    assert found.confidence == (None, None, pytest.approx(0.55), None, pytest.approx(0.9))
+    assert found.accuracy == (None, None, 0.5, None, 0.75)
+    assert found.error == found.uncalibrated == pytest.approx((2 * 0.05 + 4 * 0.15) / 6)
+
+
+def test_reliability_tells_what_the_temperature_mended() -> None:
+    logits, labels = drawn(4000, 5, 3.0)
+    found = reliability(logits, labels, already_softmax=False, temperature=3.0)
+    assert found.error < 0.03 < 0.1 < found.uncalibrated
+
+
 # --------------------------------------------------------------------------------------------------------------------- calibration
 
 
@@ -133,6 +150,15 @@ def test_each_level_has_its_own_temperature_and_cost() -> None:
     levels = calibrate([mild, hot * 3], mild_labels, [8.0, 2.0])
     assert levels[1].temperature == pytest.approx(3 * levels[0].temperature, rel=1e-4)
     assert [level.relative_cost for level in levels] == [1.0, 0.25]
+
+
+def test_one_temperature_is_fitted_to_the_approximated_levels_together() -> None:
+    (exact, labels), (scores, _) = drawn(4000, 4, 0.5), drawn(4000, 4, 0.5)
+    levels = calibrate([exact, scores * 2, scores * 2], labels, [8.0, 4.0, 2.0], one_temperature=True)
+    own = calibrate([exact, scores * 2, scores * 2], labels, [8.0, 4.0, 2.0])
+    assert {level.temperature for level in levels} == {levels[0].temperature}
+    assert levels[0].temperature == pytest.approx(own[1].temperature, rel=1e-6)
+    assert own[0].temperature == pytest.approx(own[1].temperature / 2, rel=1e-4)
 
 
 def test_without_labels_agreement_with_level_0_counts() -> None:

@@ -6,7 +6,7 @@ The result is the JSON object of ``mobiprox run --json`` with details. What a ru
     title, device, max_loss_pp         name of the experiment; text, or an object with a `name`; the budget
     exact                              tune_accuracy, test_accuracy, latency_ms
     levels[]                           level, qos_loss_pp, test_qos_loss_pp, latency_ms, latency_interval_ms [low, high], speedup,
-                                       energy_mj, settings {operator: spelt setting}; operators left out are exact
+                                       energy_mj, temperature, reliability (`adaptation.Reliability`, on test data), settings {operator: spelt setting}; operators left out are exact
     candidates[]                       qos_loss_pp, latency_ms, settings: everything that was measured
     operators[]                        name, kind, macs, latency_ms of the exact operator, in network order
     profile[]                          operator, setting, latency_ms, latency_ci_ms, divergence, loss_pp, dropped (true: does not pay)
@@ -47,6 +47,7 @@ def _page(result: Mapping[str, Any]) -> str:
         levels=_levels_table(result),
         settings=_settings_lists(result),
         static=_static_table(result),
+        reliability=_reliability_table(result),
         replay_summary=escape(_replay_summary(result)),
         seconds=_seconds_table(result),
         provenance=_provenance_table(result),
@@ -192,6 +193,21 @@ def _static_table(result: Mapping[str, Any]) -> str:
         for s in replay.get("static", ())
     ]
     return _table(["", "Accuracy", "Agreement with exact", "Cost"], rows, "numbers first-bold")
+
+
+def _reliability_table(result: Mapping[str, Any]) -> str:
+    head = ["Level", "Temperature", "Calibration error", "Without temperature"]
+    rows = [
+        [
+            str(level["level"]),
+            f"{level['temperature']:.2f}",
+            _percent(level["reliability"]["error"]),
+            _percent(level["reliability"]["uncalibrated"]),
+        ]
+        for level in result["levels"]
+        if level.get("reliability")
+    ]
+    return _table(head, rows, "numbers") if rows else ""
 
 
 def _seconds_table(result: Mapping[str, Any]) -> str:

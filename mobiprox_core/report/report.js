@@ -416,6 +416,41 @@
     at("replay-section").hidden = true;
   }
 
+  // ------------------------------------------------------------------------------------------------------------- reliability
+
+  function drawReliability(level) {
+    const svg = at("reliability");
+    svg.replaceChildren();
+    const { counts, confidence, accuracy } = levels[level].reliability;
+    const frame = { left: 66, right: 484, top: 12, bottom: 374 };
+    const x = scale(0, 1, frame.left, frame.right);
+    const y = scale(0, 1, frame.bottom, frame.top);
+    const marks = [0, 0.2, 0.4, 0.6, 0.8, 1];
+    axes(svg, frame, x, y, marks, marks, "confidence, %", "right, %", (t) => Math.round(100 * t) + "", (t) => Math.round(100 * t) + "");
+    add(svg, "line", { class: "diagonal", x1: x(0), y1: y(0), x2: x(1), y2: y(1) });
+    const most = Math.max(...counts);
+    counts.forEach((count, bin) => {
+      if (!count) return;
+      const [px, py] = [x(confidence[bin]), y(accuracy[bin])];
+      add(svg, "line", { class: "gap", x1: px, x2: px, y1: py, y2: y(confidence[bin]) });
+      const group = add(svg, "g", { class: "level target", transform: `translate(${px} ${py})` });
+      add(group, "circle", { r: (3 + 9 * Math.sqrt(count / most)).toFixed(1) });
+      explain(group, `${count} samples`, () => [`confidence ${percent(confidence[bin])}, right ${percent(accuracy[bin])}`]);
+    });
+  }
+
+  const told = levels.map((level, i) => (level.reliability ? i : -1)).filter((i) => i >= 0);
+  if (told.length) {
+    const label = add(at("reliability-choice"), "label", {}, "Level ");
+    const select = add(label, "select");
+    for (const i of told) add(select, "option", { value: i }, levels[i].level);
+    select.addEventListener("change", () => drawReliability(+select.value));
+    select.value = told[told.length - 1];
+    drawReliability(told[told.length - 1]);
+  } else {
+    at("reliability-section").hidden = true;
+  }
+
   // ----------------------------------------------------------------------------------------------------------------- profile
 
   function drawProfile(op) {
