@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from .interfaces import Backend, Dataset, Frontend, Heuristic, Meter, Progress, StrategyOffer, Technique
+    from .interfaces import Backend, Dataset, Frontend, Heuristic, Meter, Metric, Progress, StrategyOffer, Technique
     from .measurement import OperatingPoint
 
 hookspec = pluggy.HookspecMarker("mobiprox")
@@ -28,6 +28,11 @@ def mobiprox_frontends() -> Iterable[Frontend]:  # type: ignore[empty-body]
 @hookspec
 def mobiprox_datasets() -> Iterable[Dataset]:  # type: ignore[empty-body]
     """Offer data sets for tuning, testing and traces."""
+
+
+@hookspec
+def mobiprox_qos() -> Iterable[Metric]:  # type: ignore[empty-body]
+    """Offer measures of the quality of service."""
 
 
 @hookspec

@@ -58,6 +58,7 @@ class Samples:
 
     inputs: float32[N, ...]. labels: int64[N], or None where there are none. groups: str[N] (user, speaker), or None.
     classes: names in label order, or empty. notes: str[N] or None, what a trace says of each sample ("noise 0.3").
+    targets: float32[N, ...], the outputs that a network which does not classify should give; or None.
     """
 
     inputs: Floats
@@ -65,6 +66,7 @@ class Samples:
     groups: npt.NDArray[np.str_] | None = None
     classes: tuple[str, ...] = ()
     notes: npt.NDArray[np.str_] | None = None
+    targets: Floats | None = None
 
 
 class Dataset(Offer, Protocol):
@@ -79,6 +81,52 @@ class Dataset(Offer, Protocol):
 
     def load(self, split: str, options: Options, folder: Path) -> Samples:
         """One split. Deterministic. Raises DataError with a mend where files are missing or wrong."""
+
+
+# -------------------------------------------------------------------------------------------------------------- quality of service
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """What outputs are judged by, sample by sample.
+
+    exact: float32[N, K], of the exact network. labels: int64[N]; targets: float32[N, K]; None where there are none.
+    """
+
+    exact: Floats
+    labels: npt.NDArray[np.int64] | None = None
+    targets: Floats | None = None
+
+
+class Metric(Offer, Protocol):
+    """A measure of how well a network does its work. What it loses against the exact network is the QoS loss.
+
+    It sees every sample once, as a row of statistics; the score is a function of their means. So whatever core asks for (a confidence
+    interval, one user alone, more samples later) costs no inference.
+    """
+
+    unit: str
+    """Of scores and losses, as it stands behind a number: "pp", "dB"."""
+
+    higher_is_better: bool
+
+    classifies: bool
+    """Whether it takes outputs for scores of classes; if not, divergence is squared error, and there is nothing to calibrate."""
+
+    needs_labels: bool
+
+    grain: float
+    """The most that one of N samples can move the score, times N; 0 where every sample moves it a little. It keeps intervals honest
+    where few samples differ: 100 for shares in percentage points."""
+
+    default_max_loss: float
+    """What may be lost, in `unit`, if the experiment does not say."""
+
+    def statistics(self, outputs: Floats, truth: Truth, options: Options) -> npt.NDArray[np.float64]:
+        """float64[N, S]: what is remembered of each sample, from outputs float32[N, K]."""
+
+    def score(self, means: npt.NDArray[np.float64], options: Options) -> npt.NDArray[np.float64]:
+        """float64[...]: the score, from means over samples, float64[..., S]."""
 
 
 # --------------------------------------------------------------------------------------------------------------------- techniques

@@ -22,7 +22,7 @@ from . import hookspecs
 from .errors import PluginError
 
 if TYPE_CHECKING:
-    from .interfaces import Backend, Dataset, Frontend, Heuristic, Meter, Offer, StrategyOffer, Technique
+    from .interfaces import Backend, Dataset, Frontend, Heuristic, Meter, Metric, Offer, StrategyOffer, Technique
 
 GROUP = "mobiprox"
 """The entry-point group."""
@@ -54,6 +54,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         for kind in (
             Kind("frontend", "frontends", "frontend"),
             Kind("dataset", "datasets", "data"),
+            Kind("qos", "qos", "qos"),
             Kind("technique", "techniques", "approx"),
             Kind("heuristic", "heuristics", "search"),
             Kind("backend", "backends", "backend"),
@@ -138,6 +139,8 @@ class Registry:
     def get(self, kind: Literal["frontend"], name: str) -> Frontend: ...
     @overload
     def get(self, kind: Literal["dataset"], name: str) -> Dataset: ...
+    @overload
+    def get(self, kind: Literal["qos"], name: str) -> Metric: ...
     @overload
     def get(self, kind: Literal["technique"], name: str) -> Technique: ...
     @overload
