@@ -1,6 +1,6 @@
 # dev   a virtual environment with everything in it, editable       demo  the digits example, a few minutes
 # test  all tests            lint  ruff and mypy            fix  what ruff can mend            docs  check the documentation
-#
+# fuzz  100,000 damaged bundles and a minute of libFuzzer through the native loader
 # make PYTHON=python3.12 dev   another interpreter             make test ARGS='-k plugins'   some tests
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,$(if $(shell command -v $(name) 2>/dev/null),$(name),)))
@@ -13,7 +13,7 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 PACKAGES := mobiprox_core $(wildcard plugins/*/mobiprox_*)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test lint fix docs clean
+.PHONY: help dev demo test lint fix docs fuzz clean
 
 help:
 	@sed -n '1,5s/^# //p' Makefile
@@ -42,6 +42,9 @@ lint: dev
 fix: dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: dev
+	$(BIN)/python plugins/backend_native/tests/fuzz.py
 
 docs: dev
 	$(BIN)/python -m pytest tests/test_docs.py $(ARGS)

@@ -1,7 +1,4 @@
-"""Damaged bundles by the thousand, through the native loader.
-
-``python tests/mutations.py RUNNER BUNDLE COUNT [SEED]``: with a sanitized runner, no crash, no leak, and every refusal has a reason.
-"""
+"""Damaged bundles by the thousand, and what the native loader says of them."""
 
 from __future__ import annotations
 
@@ -9,10 +6,7 @@ import copy
 import hashlib
 import json
 import random
-import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,26 +153,3 @@ def check(runner: Path, folders: list[Path]) -> list[dict[str, Any]]:
         if not verdict["ok"] and not verdict.get("error"):
             raise RuntimeError(f"{folder} is refused without a reason")
     return lines[:-1]
-
-
-def main() -> None:
-    runner, source, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    place = Path(tempfile.mkdtemp(prefix="mutations-"))
-    mutator, refused, done = Mutator(source, int(sys.argv[4]) if len(sys.argv) > 4 else 0), 0, 0
-    reasons: dict[str, int] = {}
-    while done < count:
-        folders = [place / str(i) for i in range(min(500, count - done))]
-        for folder in folders:
-            mutator.write(folder)
-        for verdict in check(runner, folders):
-            refused += not verdict["ok"]
-            reason = "".join(c for c in verdict.get("error", "accepted").split(": ")[-1] if not c.isdigit())[:40]
-            reasons[reason] = reasons.get(reason, 0) + 1
-        done += len(folders)
-    shutil.rmtree(place)
-    print(f"{done} damaged bundles: {refused} refused with a reason, {done - refused} accepted, no crash")
-    print(f"{len(reasons)} different reasons")
-
-
-if __name__ == "__main__":
-    main()

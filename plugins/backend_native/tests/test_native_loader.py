@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mobiprox_backend_native.build import SOURCES
+from conftest import CACHE
+from fuzz import FUZZER, fuzzed
+from mobiprox_backend_native.build import SOURCES, build_runner
 from mutations import INDEX, PLAN, PROGRAM, WEIGHTS, Mutator, check
 from native_bundles import sign, tiny_bundle
 
@@ -17,6 +19,7 @@ from mobiprox_core import bundle as bundles
 from mobiprox_core.errors import BundleError, MobiproxError
 
 MUTATIONS = 600
+EMPTY_TARGET = "int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long bytes) { return data && bytes ? 0 : 0; }"
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +181,15 @@ def test_damaged_bundles_never_crash_the_loader_and_python_agrees(sanitized: Pat
         # the reader of weights that Python uses lets unknown keys pass; this one does not
         agreed = found["ok"] == (problem is None) or (problem is None and found["error"].startswith(WEIGHTS))
         assert agreed, (folder, found, problem)
+
+
+def test_a_fuzzer_that_sees_the_loaders_branches_finds_nothing_at_once(whole: Path, tmp_path: Path) -> None:
+    """`make fuzz` lets it run for a minute."""
+    try:
+        subprocess.run(["clang", "-fsanitize=fuzzer", "-x", "c", "-", "-o", tmp_path / "probe"], input=EMPTY_TARGET, check=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs clang with libFuzzer (Debian: clang, libclang-rt-dev)")
+    assert "Done 5000 runs" in fuzzed(build_runner(CACHE, FUZZER, target="mbx-fuzz"), whole, tmp_path, "-runs=5000", "-seed=1")
 
 
 def test_digests_are_right_for_every_length(sanitized: Path, whole: Path, tmp_path: Path) -> None:

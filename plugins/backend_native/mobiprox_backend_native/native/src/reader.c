@@ -61,9 +61,53 @@ int is_utf8(const unsigned char *data, size_t bytes) {
     return 1;
 }
 
+static size_t digits_end(const unsigned char *data, size_t bytes, size_t at) {
+    while (at < bytes && data[at] >= '0' && data[at] <= '9') at++;
+    return at;
+}
+
+/* Where the number at `begin` ends; `begin` itself if it is none of JSON's. */
+static size_t number_end(const unsigned char *data, size_t bytes, size_t begin) {
+    size_t first = begin + (data[begin] == '-'), at = digits_end(data, bytes, first);
+    if (at == first || (data[first] == '0' && at > first + 1)) return begin;
+    if (at < bytes && data[at] == '.') {
+        first = at + 1;
+        if ((at = digits_end(data, bytes, first)) == first) return begin;
+    }
+    if (at < bytes && (data[at] == 'e' || data[at] == 'E')) {
+        first = at + 1;
+        if (first < bytes && (data[first] == '+' || data[first] == '-')) first++;
+        if ((at = digits_end(data, bytes, first)) == first) return begin;
+    }
+    return at;
+}
+
+/* cJSON takes any control character for a space, and numbers like 01 and 1.; JSON does not. The place of the first, else `bytes`. */
+static size_t first_lenience(const unsigned char *data, size_t bytes) {
+    int in_text = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        if (data[i] < ' ' && (in_text || (data[i] != '\t' && data[i] != '\n' && data[i] != '\r'))) return i;
+        if (in_text && data[i] == '\\') {
+            i++;
+        } else if (data[i] == '"') {
+            in_text = !in_text;
+        } else if (!in_text && (data[i] == '-' || (data[i] >= '0' && data[i] <= '9'))) {
+            size_t end = number_end(data, bytes, i);
+            if (end == i) return i;
+            i = end - 1;
+        }
+    }
+    return bytes;
+}
+
 cJSON *json_parse(const unsigned char *data, size_t bytes, const char *name, fault *fault) {
     if (!bytes || !is_utf8(data, bytes) || data[0] == 0xef) { /* 0xef: a byte order mark, which JSON has not */
         fault_set(fault, "%s: is not JSON: %s", name, bytes ? "not UTF-8 text" : "empty");
+        return NULL;
+    }
+    size_t wrong = first_lenience(data, bytes);
+    if (wrong < bytes) {
+        fault_set(fault, "%s: is not JSON: fault at byte %zu of %zu", name, wrong, bytes);
         return NULL;
     }
     const char *end = NULL;
