@@ -51,6 +51,14 @@ def test_every_level_and_activation_has_the_bits_of_the_opencl_backend(native: D
     ours.close()
 
 
+def test_what_was_timed_last_is_not_what_runs_next(native: Device) -> None:
+    ours = native.load(lower(trial.network(), native.info, TECHNIQUES, {}, LEVELS))
+    exact = ours.run(X)
+    ours.time(None, ours.plan.levels, seconds=0)
+    np.testing.assert_array_equal(ours.run(X), exact)
+    ours.close()
+
+
 def test_it_times_operators_and_inferences(native: Device) -> None:
     plan = lower(trial.network(), native.info, TECHNIQUES, {}, LEVELS)
     ours = native.load(plan)

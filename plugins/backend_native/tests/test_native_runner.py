@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mobiprox_backend_native.build import host_environment
 from mobiprox_backend_opencl import trial
 from mobiprox_backend_opencl.devices import find, open_device
 from mobiprox_backend_opencl.runner import OpenCLDevice, OpenCLRunner
@@ -284,8 +286,6 @@ def test_inputs_that_end_within_a_batch_are_refused(runner: Path, trial_bundle: 
 
 
 def test_wrong_arguments_are_told_apart_from_failures(runner: Path) -> None:
-    import subprocess
-
     done = subprocess.run([runner, "--nonsense"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: mbx-run")
@@ -387,3 +387,42 @@ def test_a_served_session_lives_on_after_wrong_commands(sanitized: Path, trial_b
     )
     assert [answer["event"] for answer in answers] == ["failed"] * len(wrong) + ["done"]
     assert all(answer["error"] for answer in answers[:-1])
+
+
+def test_tensors_travel_inline_too(sanitized: Path, trial_bundle: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(4).standard_normal((2, 2, 3, 8, 8)).astype(np.float32)
+    x.tofile(tmp_path / "x")
+    serve(
+        sanitized,
+        trial_bundle,
+        [{"do": "run", "inputs": str(tmp_path / "x"), "outputs": str(tmp_path / "y")}],
+        ASAN_OPTIONS="detect_leaks=0",
+    )
+    wanted = (tmp_path / "y").read_bytes()
+    commands = [
+        ({"do": "run", "bytes": x.nbytes}, x.tobytes()),
+        ({"do": "dance", "bytes": 3}, b"{\n}"),
+        ({"do": "run", "bytes": 40}, bytes(40)),
+    ]
+    commands += [({"do": "resume", "operator": 0}, b""), ({"do": "tensor", "name": "c3"}, b""), ({"do": "run", "bytes": 1000}, bytes(10))]
+    done = subprocess.run(
+        [sanitized, "--serve", trial_bundle],
+        input=b"".join(json.dumps(command).encode() + b"\n" + content for command, content in commands),
+        capture_output=True,
+        check=True,
+        env=host_environment() | {"ASAN_OPTIONS": "detect_leaks=0"},
+    )
+    rest = done.stdout.partition(b"\n")[2]
+    events = []
+    for _ in commands:
+        line, _, rest = rest.partition(b"\n")
+        events.append(json.loads(line))
+        size = int(events[-1].get("bytes", 0))
+        content, rest = rest[:size], rest[size:]
+        if len(events) == 1:
+            assert content == wanted
+    assert [e["event"] for e in events] == ["done", "failed", "failed", "done", "failed", "failed"]
+    assert events[0]["batches"] == 2
+    for event, reason in zip(events, ("", "'do' is one of", "end within a batch", "", "no such activation", "stdin ends"), strict=True):
+        assert reason in event.get("error", "")
+    assert json.loads(rest) == {"event": "end", "ok": True}

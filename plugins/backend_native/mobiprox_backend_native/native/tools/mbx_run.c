@@ -249,6 +249,23 @@ static void put_info(const mbx_session *session) {
 
 /* ------------------------------------------------------------------------------------------------------------------------- commands */
 
+/* Instruction sets that kernels can be compiled for, best first, as `mobiprox_core.isa` names them. */
+static void put_isas(int is_cpu) {
+    key("isas");
+    (void)fputs("[", stdout);
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_cpu_init();
+    int avx2 = is_cpu && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+                 __builtin_cpu_supports("avx512dq");
+    if (avx512) (void)fputs("\"avx512\", ", stdout);
+    if (avx2) (void)fputs("\"avx2\", ", stdout);
+#else
+    (void)is_cpu;
+#endif
+    (void)fputs("\"generic\"]", stdout);
+}
+
 static int run_devices(const arguments *given) {
     opencl cl;
     fault fault;
@@ -266,6 +283,7 @@ static int run_devices(const arguments *given) {
         put_key_bool("fp16", found[i].fp16);
         put_key_bool("shared_memory", found[i].shared_memory);
         put_key_number("max_alloc_bytes", (double)found[i].max_alloc_bytes);
+        put_isas(found[i].is_cpu);
         finish();
     }
     return end(count < 0 ? fault.text : NULL);
@@ -423,6 +441,8 @@ typedef struct service {
     stream *stream;
     int *variants, *operators;
     const char *error;
+    char *received; /* what came with a command */
+    size_t bytes, room;
 } service;
 
 static int refuse(service *service, const char *error) {
@@ -453,48 +473,73 @@ static int write_outputs(service *service, FILE *file) {
 }
 
 /* Every batch of a file. The last one stays in the buffers, for timing. */
-static int serve_batches(service *service, const char *inputs, FILE *outputs, int *batches) {
+static int serve_batches(service *service, FILE *inputs, FILE *outputs, int *batches) {
     stream *stream = service->stream;
     int more, failed = 0;
-    if (!(stream->file = fopen(inputs, "rb"))) return refuse(service, "the file of inputs cannot be read");
+    stream->file = inputs;
     while (!failed && (more = stream_next(stream, service->session)) != 0) {
         if (more < 0)
-            failed = refuse(service, "the file of inputs ends within a batch");
+            failed = refuse(service, "the inputs end within a batch");
         else
             failed = infer(service->session, stream, NULL) || write_outputs(service, outputs);
         *batches += !failed;
     }
-    (void)fclose(stream->file);
     stream->file = NULL;
     return failed;
 }
 
-/* One answer to be written to the file `outputs`: batches of inputs, the rest of a run, or an activation. */
+/* The inputs of a run: a file, or bytes that follow the command on stdin. They are read even if the command is refused later. */
+static int serve_run(service *service, const cJSON *command, FILE *outputs, int *batches) {
+    const cJSON *inputs = cJSON_GetObjectItemCaseSensitive(command, "inputs");
+    FILE *file = NULL;
+    if (service->bytes)
+        file = fmemopen(service->received, service->bytes, "rb");
+    else if (cJSON_IsString(inputs))
+        file = fopen(inputs->valuestring, "rb");
+    else
+        return refuse(service, "lacks 'inputs', the name of a file, or 'bytes'");
+    if (!file) return refuse(service, "the file of inputs cannot be read");
+    int failed = serve_batches(service, file, outputs, batches);
+    (void)fclose(file);
+    return failed;
+}
+
+static int serve_tensor(service *service, const cJSON *command, FILE *outputs) {
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(command, "name");
+    const mbx_tensor *tensor = cJSON_IsString(name) ? mbx_find_tensor(service->session, name->valuestring) : NULL;
+    float *values = tensor ? malloc((size_t)tensor->elements * sizeof *values) : NULL;
+    int failed = values ? mbx_read_tensor(service->session, name->valuestring, values) || write_floats(outputs, values, tensor->elements)
+                        : refuse(service, "the plan keeps no such activation");
+    free(values);
+    return failed;
+}
+
+/* Batches of inputs, the rest of a run, or an activation: to the file `outputs`, or as bytes after the answer. */
 static int serve_outputs(service *service, const char *what, const cJSON *command) {
-    const cJSON *outputs = cJSON_GetObjectItemCaseSensitive(command, "outputs"), *inputs = cJSON_GetObjectItemCaseSensitive(command, "inputs");
-    const cJSON *index = cJSON_GetObjectItemCaseSensitive(command, "operator"), *name = cJSON_GetObjectItemCaseSensitive(command, "name");
+    const cJSON *outputs = cJSON_GetObjectItemCaseSensitive(command, "outputs"), *index = cJSON_GetObjectItemCaseSensitive(command, "operator");
     int batches = 0, failed;
-    if (!cJSON_IsString(outputs)) return refuse(service, "lacks 'outputs', the name of a file");
-    FILE *file = fopen(outputs->valuestring, "wb");
+    char *content = NULL;
+    size_t bytes = 0;
+    if (outputs && !cJSON_IsString(outputs)) return refuse(service, "'outputs' is not the name of a file");
+    FILE *file = outputs ? fopen(outputs->valuestring, "wb") : open_memstream(&content, &bytes);
     if (!file) return refuse(service, "the file of outputs cannot be written");
-    if (!strcmp(what, "run")) {
-        failed = cJSON_IsString(inputs) ? serve_batches(service, inputs->valuestring, file, &batches) : refuse(service, "lacks 'inputs'");
-    } else if (!strcmp(what, "resume")) {
+    if (!strcmp(what, "run"))
+        failed = serve_run(service, command, file, &batches);
+    else if (!strcmp(what, "resume"))
         failed = cJSON_IsNumber(index) ? mbx_resume(service->session, index->valueint, service->stream->outputs) || write_outputs(service, file)
                                        : refuse(service, "lacks 'operator'");
-    } else {
-        const mbx_tensor *tensor = cJSON_IsString(name) ? mbx_find_tensor(service->session, name->valuestring) : NULL;
-        float *values = tensor ? malloc((size_t)tensor->elements * sizeof *values) : NULL;
-        failed = values ? mbx_read_tensor(service->session, name->valuestring, values) || write_floats(file, values, tensor->elements)
-                        : refuse(service, "the plan keeps no such activation");
-        free(values);
-    }
+    else
+        failed = serve_tensor(service, command, file);
     if (fclose(file) && !failed) failed = refuse(service, "the file of outputs cannot be written");
-    if (failed) return -1;
-    begin("done");
-    if (batches) put_key_number("batches", batches);
-    finish();
-    return 0;
+    if (!failed) {
+        begin("done");
+        if (batches) put_key_number("batches", batches);
+        if (!outputs) put_key_number("bytes", (double)bytes);
+        finish();
+        if (!outputs) (void)fwrite(content, 1, bytes, stdout), (void)fflush(stdout);
+    }
+    free(content);
+    return failed ? -1 : 0;
 }
 
 typedef struct series {
@@ -564,7 +609,25 @@ static int serve_time(service *service, const cJSON *command) {
     return failed;
 }
 
+/* The `bytes` that follow a command. */
+static int receive(service *service, const cJSON *command) {
+    const cJSON *bytes = cJSON_GetObjectItemCaseSensitive(command, "bytes");
+    service->bytes = 0;
+    if (!bytes) return 0;
+    if (!cJSON_IsNumber(bytes) || !(bytes->valuedouble >= 1 && bytes->valuedouble <= 1 << 30)) return refuse(service, "'bytes' is no number of bytes");
+    size_t wanted = (size_t)bytes->valuedouble;
+    if (wanted > service->room) {
+        char *larger = realloc(service->received, wanted);
+        if (!larger) return refuse(service, "no memory for the inputs");
+        service->received = larger;
+        service->room = wanted;
+    }
+    service->bytes = fread(service->received, 1, wanted, stdin);
+    return service->bytes == wanted ? 0 : refuse(service, "stdin ends within the inputs");
+}
+
 static int serve(service *service, const cJSON *command) {
+    if (receive(service, command)) return -1;
     const cJSON *what = cJSON_GetObjectItemCaseSensitive(command, "do"), *level = cJSON_GetObjectItemCaseSensitive(command, "level");
     int operators = mbx_get_info(service->session)->operators, failed;
     const char *word = cJSON_IsString(what) ? what->valuestring : "";
@@ -586,7 +649,9 @@ static int serve(service *service, const cJSON *command) {
 
 static int run_serve(mbx_session *session, const arguments *given, stream *stream) {
     size_t operators = (size_t)mbx_get_info(session)->operators, room = 0;
-    service service = {session, stream, pool_take(&stream->pool, operators, sizeof(int)), pool_take(&stream->pool, operators, sizeof(int)), NULL};
+    service service = {.session = session, .stream = stream};
+    service.variants = pool_take(&stream->pool, operators, sizeof(int));
+    service.operators = pool_take(&stream->pool, operators, sizeof(int));
     char *line = NULL;
     ssize_t length;
     (void)given;
@@ -603,6 +668,7 @@ static int run_serve(mbx_session *session, const arguments *given, stream *strea
         }
         cJSON_Delete(command);
     }
+    free(service.received);
     free(line);
     return end(NULL);
 }
