@@ -1,22 +1,25 @@
-"""Tables 4, 5 and 6 of the Mobiprox paper beside ours: the paper's value, ours, and a verdict.
+"""Tables 4, 5 and 6 of the Mobiprox paper beside ours, and figures 7, 8 and 9: the paper's value, ours, and a verdict.
 
 ::
 
     export MOBIPROX_DATA=/path/to/data
     python examples/paper/tables.py 4 5 6 --out runs/paper
 
-Each table is an experiment file of this folder; what an earlier call finished is not done again. The cost is time on this machine's
-device (the paper's: energy on its board), relative to the exact network.
+Each table is two experiment files of this folder, with calibrated approximations and, ``_plain``, with the paper's own; what an
+earlier call finished is not done again. The cost is time on this machine's device (the paper's: energy on its board), relative to
+the exact network.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from figures import FIGURES
 
 from mobiprox_core import experiment, pipeline, plugins
 from mobiprox_core.experiment import Choice
@@ -37,18 +40,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """labels: whether losses are told by labels; else by agreement with the exact network. goal: a loss and a cost to be better than."""
+    """labels: whether losses are told by labels; else by agreement with the exact network. goals: a loss and a cost to be no worse than,
+    for each of CONDITIONS; None where there is no goal."""
 
     title: str
     exact: float
     rows: tuple[Row, ...]
     labels: bool
-    goal: tuple[float, float]
+    goals: tuple[tuple[float, float] | None, ...]
 
 
 def row(name: str, loss_pp: float | None = None, cost: float | None = None, **options: Any) -> Row:
     return Row(Choice(name, options), loss_pp, cost)
 
+
+CONDITIONS = ("calibrated", "plain")
 
 OURS = (row("kalman"), row("cascade"), row("guarded", max_loss_pp=5, unit="sample"))
 
@@ -63,7 +69,7 @@ TABLES: Mapping[int, Table] = {
             *OURS,
         ),
         True,
-        (1.0, 0.45),
+        ((1.0, 0.45), None),
     ),
     5: Table(
         "keywords under varying noise",
@@ -71,17 +77,24 @@ TABLES: Mapping[int, Table] = {
         (
             row("confidence", 0, 0.852, increase="exponential"),
             row("confidence", 0, 0.852, increase="linear"),
+            row("state", increase="linear"),
+            row("naive", increase="exponential"),
             *OURS,
         ),
         True,
-        (0.0, 0.30),
+        ((0.0, 0.30), (0.0, 0.60)),
     ),
     6: Table(
         "activities, recordings without labels",
         1.0,
-        (row("confidence", 17, 0.85, increase="exponential"), row("state", 9, 0.88, increase="linear"), *OURS),
+        (
+            row("confidence", 17, 0.85, increase="exponential"),
+            row("state", 9, 0.88, increase="linear"),
+            row("naive", increase="exponential"),
+            *OURS,
+        ),
         False,
-        (5.0, 0.45),
+        ((5.0, 0.45), None),
     ),
 }
 """Values of the paper: MobileNet on 15 users (4), the Honk network (5), agreement of 10 users (6)."""
@@ -94,7 +107,7 @@ def verdict(loss_pp: float, cost: float, wanted_loss_pp: float, wanted_cost: flo
     return "cheaper, less accurate" if cost <= wanted_cost else "missed"
 
 
-def compared(table: Table, replays: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def compared(table: Table, replays: Sequence[Mapping[str, Any]], goal: tuple[float, float] | None) -> list[dict[str, Any]]:
     """One entry per row: the paper's loss and cost, ours, and the verdicts against the paper and against the goal."""
     entries = []
     for wanted, walk in zip(table.rows, replays, strict=True):
@@ -112,38 +125,50 @@ def compared(table: Table, replays: list[Mapping[str, Any]]) -> list[dict[str, A
                 "ours": {**loss, "relative_cost": cost, "units": gain["units"]},
                 "against_static": walk["against_static"],
                 "verdict": reached,
-                "goal": verdict(max(loss["loss_low_pp"], 0.0), cost, *table.goal),
+                "goal": None if goal is None else verdict(max(loss["loss_low_pp"], 0.0), cost, *goal),
             }
         )
     return entries
 
 
-def reproduce(number: int, out: Path, registry: Registry, effort: pipeline.Effort = pipeline.DEFAULT_EFFORT) -> list[dict[str, Any]]:
-    """Run the experiment of a table, or take it up, and replay the strategies of its rows; leaves table.json."""
-    wanted = experiment.load(HERE / f"table{number}.yaml", registry)
-    table, folder = TABLES[number], out / f"table{number}"
+def reproduce(
+    number: int, condition: str, out: Path, registry: Registry, effort: pipeline.Effort = pipeline.DEFAULT_EFFORT
+) -> list[dict[str, Any]]:
+    """Run an experiment of a table, or take it up, and replay the strategies of its rows; leaves table.json and the figure."""
+    suffix = "" if condition == CONDITIONS[0] else f"_{condition}"
+    wanted = experiment.load(HERE / f"table{number}{suffix}.yaml", registry)
+    table, folder = TABLES[number], out / f"table{number}{suffix}"
     with ProgressPrinter() as progress:
         result = pipeline.run(wanted, registry, folder, resume=True, progress=progress, effort=effort)
         assert wanted.trace is not None
         strategies = [row.strategy for row in table.rows]
         replayed = pipeline.replay_bundle(result.bundle, registry, wanted.trace, strategies, progress, labels=table.labels)
-    entries = compared(table, replayed["replays"])
-    content = {"schema": 1, "table": number, "title": table.title, "goal": table.goal, "rows": entries}
+    goal = table.goals[CONDITIONS.index(condition)]
+    entries = compared(table, replayed["replays"], goal)
+    content = {"schema": 1, "table": number, "title": table.title, "condition": condition, "goal": goal, "rows": entries}
     (folder / "table.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    shown, draw = FIGURES[number]
+    trace = registry.get("dataset", wanted.trace.dataset).load(wanted.trace.split, wanted.trace.options, HERE)
+    draw(replayed["replays"], trace, folder / f"figure{shown}.svg")
     return entries
 
 
-def show(number: int, entries: list[dict[str, Any]]) -> None:
+def show(number: int, condition: str, entries: list[dict[str, Any]]) -> None:
     table = TABLES[number]
-    print(f"\nTable {number}: {table.title}. Loss in points against the exact network (paper: {table.exact:.0%}), relative cost.")
-    print(f"{'':34}{'paper':>14}  {'ours':>30}  {'against a level of that cost':>28}  verdict on the paper; goal {table.goal}")
+    goal = table.goals[CONDITIONS.index(condition)]
+    print(
+        f"\nTable {number}, {condition}: {table.title}. Loss in points against the exact network (paper: {table.exact:.0%} right), relative cost."
+    )
+    wanted = "" if goal is None else f"; goal {goal[0]:g} at {goal[1]:g}"
+    print(f"{'':34}{'paper':>14}  {'ours':>30}  {'against a level of that cost':>28}  verdict on the paper{wanted}")
     for entry in entries:
         options = ", ".join(f"{key}={value}" for key, value in entry["options"].items())
         paper, ours, static = entry["paper"], entry["ours"], entry["against_static"]
         theirs = f"{paper['loss_pp']:g} at {paper['relative_cost']:.3f}" if paper else "-"
         mine = f"{ours['loss_pp']:.2f} [{ours['loss_low_pp']:.2f}, {ours['loss_high_pp']:.2f}] at {ours['relative_cost']:.3f}"
         level = f"{static['difference_pp']:+.2f} [{static['low_pp']:+.2f}, {static['high_pp']:+.2f}]"
-        print(f"{entry['strategy'] + ' ' + options:34}{theirs:>14}  {mine:>30}  {level:>28}  {entry['verdict'] or '-'}; {entry['goal']}")
+        verdicts = "; ".join([entry["verdict"] or "-", *([] if entry["goal"] is None else [entry["goal"]])])
+        print(f"{entry['strategy'] + ' ' + options:34}{theirs:>14}  {mine:>30}  {level:>28}  {verdicts}")
 
 
 def main() -> None:
@@ -155,7 +180,8 @@ def main() -> None:
         parser.error(f"there is no table {unknown.pop()} here; there are {', '.join(map(str, TABLES))}")
     registry = plugins.load()
     for number in given.tables or TABLES:
-        show(number, reproduce(number, given.out, registry))
+        for condition in CONDITIONS:
+            show(number, condition, reproduce(number, condition, given.out, registry))
 
 
 if __name__ == "__main__":
