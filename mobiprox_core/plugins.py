@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -76,14 +77,26 @@ def did_you_mean(name: str, known: Iterable[str], likeness: float = 0.6) -> str 
 class Plugin:
     """One installed entry point.
 
-    offers: kind -> names, as offered; a name that another plugin offers too is listed but cannot be used. problem: what is wrong.
+    summary, needs: what its distribution says of itself, and requires. interfaces: the numbers that it speaks; none if it names none.
+    offers: kind -> names, as offered; a name that another plugin offers too is listed but cannot be used. hooks: those that it
+    implements. warnings: what it uses that will go. problem: what is wrong. Offers of a plugin that was not loaded are those that its
+    name promises.
     """
 
     name: str
     distribution: str
     version: str
+    summary: str = ""
+    needs: tuple[str, ...] = ()
     offers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    hooks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     problem: PluginError | None = None
+
+    @property
+    def interfaces(self) -> tuple[int, ...]:
+        extras = [match[1] for need in self.needs if (match := re.match(r"mobiprox\s*\[([^]]*)\]", need, re.IGNORECASE))]
+        return tuple(sorted({int(number) for found in extras for number in re.findall(r"interface(\d+)", found)}))
 
     def __str__(self) -> str:
         return f"plugin '{self.name}' ({self.distribution})" if self.distribution else f"plugin '{self.name}'"
@@ -211,34 +224,80 @@ def _by_convention(plugin: Plugin, kind: Kind, name: str) -> bool:
     return plugin.name == f"{kind.prefix}_{name}" or plugin.distribution == kind.distribution(name)
 
 
+def survey(allow: Sequence[str] | None = None) -> tuple[Plugin, ...]:
+    """What is installed, from metadata alone: no plugin is imported, so what they offer is what their names promise.
+
+    allow: as in `load`.
+    """
+    return tuple(sorted((plugin for plugin, _ in _installed(allow)[0]), key=lambda plugin: plugin.name))
+
+
+def _installed(allow: Sequence[str] | None) -> tuple[list[tuple[Plugin, metadata.EntryPoint | None]], list[Plugin]]:
+    """The plugins to load, in name order, with what is wrong with them so far; and those that MOBIPROX_PLUGINS leaves out."""
+    restricted = allow is None and ALLOW_LIST in os.environ
+    if restricted:
+        allow = [name.strip() for name in os.environ[ALLOW_LIST].split(",") if name.strip()]
+    entries = sorted(
+        ((_record(entry), entry) for entry in metadata.entry_points(group=GROUP)), key=lambda f: (f[0].name, f[0].distribution)
+    )
+    found: dict[str, tuple[Plugin, metadata.EntryPoint | None]] = {}
+    left_out = []
+    for plugin, entry in entries:
+        if allow is not None and plugin.name not in allow:
+            left_out += [plugin] if restricted else []
+        elif (other := found.get(plugin.name)) is not None:
+            error = _clash(f"{other[0]} and {plugin} have the same name", other[0], plugin)
+            name = f"{plugin.name} ({plugin.distribution})"
+            found[name] = replace(plugin, name=name, offers={}, problem=error), entry
+        else:
+            found[plugin.name] = replace(plugin, problem=_foreign(plugin)), entry
+    for name in allow or ():
+        if name not in found:
+            found[name] = Plugin(name, "", "", problem=_not_installed(name, {plugin.name for plugin, _ in entries})), None
+    return list(found.values()), left_out
+
+
+def _foreign(plugin: Plugin) -> PluginError | None:
+    """What is wrong with a plugin that speaks none of our interfaces."""
+    spoken = plugin.interfaces
+    if not spoken or set(spoken) & set(hookspecs.INTERFACES):
+        return None
+    ours = " and ".join(map(str, hookspecs.INTERFACES))
+    newer = spoken[0] > hookspecs.INTERFACES[-1]
+    mend = "upgrade Mobiprox: pip install --upgrade mobiprox" if newer else _upgrade(plugin)
+    return plugin.fault(f"speaks plugin interface {' and '.join(map(str, spoken))}, this Mobiprox speaks {ours}", mend)
+
+
+def promised(name: str) -> Mapping[str, tuple[str, ...]]:
+    """Kind -> what an entry point of this name offers by convention: ``approx_spline`` the technique ``spline``."""
+    return {kind.name: (name.removeprefix(f"{kind.prefix}_"),) for kind in KINDS.values() if name.startswith(f"{kind.prefix}_")}
+
+
 def load(allow: Sequence[str] | None = None) -> Registry:
     """Load the installed plugins.
 
     allow: names of entry points to load; by default those of the environment variable MOBIPROX_PLUGINS, else all.
     """
-    restricted = allow is None and ALLOW_LIST in os.environ
-    if restricted:
-        allow = [name.strip() for name in os.environ[ALLOW_LIST].split(",") if name.strip()]
-    found = sorted(((entry, *_distribution(entry)) for entry in metadata.entry_points(group=GROUP)), key=lambda f: (f[0].name, f[1:]))
-    plugins: dict[str, Plugin] = {}
+    found, left_out = _installed(allow)
+    plugins = {plugin.name: plugin if plugin.problem is None else replace(plugin, offers={}) for plugin, _ in found}
     managers: dict[str, pluggy.PluginManager] = {}
     offered: dict[tuple[str, str], dict[str, Offer]] = {}
-    for entry, distribution, version in found:
-        if allow is not None and entry.name not in allow:
-            continue
-        plugin = Plugin(entry.name, distribution, version)
-        if entry.name in plugins:
-            error = _clash(f"{plugins[entry.name]} and {plugin} have the same name", plugins[entry.name], plugin)
-            plugins[f"{entry.name} ({plugin.distribution})"] = replace(plugin, problem=error)
+    for plugin, entry in found:
+        if entry is None or plugin.problem is not None:
             continue
         try:
-            manager = _register(plugin, entry)
+            manager, told = _register(plugin, entry)
             offers = _offers(plugin, manager)
         except PluginError as problem:
-            plugins[plugin.name] = replace(plugin, problem=problem)
+            plugins[plugin.name] = replace(plugin, offers={}, problem=problem)
             continue
         kinds = {kind: tuple(sorted(name for of, name in offers if of == kind)) for kind in KINDS}
-        plugins[plugin.name] = replace(plugin, offers=MappingProxyType({kind: names for kind, names in kinds.items() if names}))
+        plugins[plugin.name] = replace(
+            plugin,
+            offers=MappingProxyType({kind: names for kind, names in kinds.items() if names}),
+            hooks=tuple(sorted(caller.name for caller in manager.get_hookcallers(manager.get_plugin(plugin.name)) or ())),
+            warnings=told,
+        )
         managers[plugin.name] = manager
         for key, offer in offers.items():
             offered.setdefault(key, {})[plugin.name] = offer
@@ -249,11 +308,7 @@ def load(allow: Sequence[str] | None = None) -> Registry:
             error = _clash(f"{' and '.join(map(str, parties))} both offer the {kind} '{name}'", *parties)
             clashes[kind, name] = error
             plugins.update({p.name: replace(p, problem=p.problem or error) for p in parties})
-    for name in allow or ():
-        if name not in plugins:
-            plugins[name] = Plugin(name, "", "", problem=_not_installed(name, {entry.name for entry, *_ in found}))
     single = {key: next(iter(by.values())) for key, by in offered.items() if key not in clashes}
-    left_out = [Plugin(e.name, of, version) for e, of, version in found if restricted and e.name not in plugins]
     return Registry(sorted(plugins.values(), key=lambda p: p.name), single, clashes, managers, left_out)
 
 
@@ -283,8 +338,11 @@ class _Manager(pluggy.PluginManager):
         return self._marks[name]
 
 
-def _register(plugin: Plugin, entry: metadata.EntryPoint) -> pluggy.PluginManager:
-    """A manager with this plugin alone, so that whatever it objects to is this plugin's fault. Raises PluginError."""
+def _register(plugin: Plugin, entry: metadata.EntryPoint) -> tuple[pluggy.PluginManager, tuple[str, ...]]:
+    """A manager with this plugin alone, so that whatever it objects to is this plugin's fault; and what it uses that will go.
+
+    Raises PluginError.
+    """
     try:
         module = entry.load()
     except (Exception, SystemExit) as error:
@@ -292,7 +350,9 @@ def _register(plugin: Plugin, entry: metadata.EntryPoint) -> pluggy.PluginManage
     manager = _Manager(GROUP)
     manager.add_hookspecs(hookspecs)
     try:
-        manager.register(module, plugin.name)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            manager.register(module, plugin.name)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise plugin.fault(_validation_words(error, manager), _upgrade(plugin)) from error
@@ -300,7 +360,7 @@ def _register(plugin: Plugin, entry: metadata.EntryPoint) -> pluggy.PluginManage
         raise plugin.fault(
             "implements no hook", "mark its functions with @hookimpl of mobiprox_core.hookspecs, or remove it: " + _uninstall(plugin)
         )
-    return manager
+    return manager, tuple(str(warning.message) for warning in told if issubclass(warning.category, hookspecs.Deprecated))
 
 
 def _offers(plugin: Plugin, manager: pluggy.PluginManager) -> dict[tuple[str, str], Offer]:
@@ -344,13 +404,13 @@ def _chain(error: PluginError, cause: BaseException) -> PluginError:
     return error
 
 
-def _distribution(entry: metadata.EntryPoint) -> tuple[str, str]:
-    """Name and version of what brought an entry point, from the two lines alone: `metadata` would parse the readme that follows too."""
-    if entry.dist is None:
-        return "", ""
-    about = entry.dist.read_text("METADATA") or entry.dist.read_text("PKG-INFO") or ""
-    found = dict(re.findall(r"^(Name|Version): *(.*)$", about.partition("\n\n")[0], re.MULTILINE))
-    return found.get("Name", ""), found.get("Version", "")
+def _record(entry: metadata.EntryPoint) -> Plugin:
+    """What a few lines of metadata say of an entry point: `metadata.metadata` would parse the readme that follows too."""
+    about = "" if entry.dist is None else entry.dist.read_text("METADATA") or entry.dist.read_text("PKG-INFO") or ""
+    lines = re.findall(r"^(Name|Version|Summary|Requires-Dist): *(.*)$", about.partition("\n\n")[0], re.MULTILINE)
+    found = dict(lines)
+    name, version, summary = (found.get(key, "") for key in ("Name", "Version", "Summary"))
+    return Plugin(entry.name, name, version, summary, tuple(value for key, value in lines if key == "Requires-Dist"), promised(entry.name))
 
 
 def _uninstall(*plugins: Plugin) -> str:

@@ -112,7 +112,7 @@ def _data(registry: Registry, mentioned: Container[str] | None) -> Schema:
     return _inline("dataset", "dataset", {"split": {"type": "string", "minLength": 1}}, ["split"], registry, mentioned)
 
 
-def _options(kind: str, name: str, registry: Registry) -> Schema:
+def options_of(kind: str, name: str, registry: Registry) -> Schema:
     """A plugin's own schema, closed. Raises PluginError where it is none, or has a key that core has."""
     from jsonschema_rs import ReferencingError
 
@@ -133,7 +133,7 @@ def _all_options(kind: str, registry: Registry, mentioned: Container[str] | None
     found = {}
     for name in registry.names(kind):
         with suppress(PluginError):
-            found[name] = _options(kind, name, registry) if mentioned is None or name in mentioned else {"properties": {}}
+            found[name] = options_of(kind, name, registry) if mentioned is None or name in mentioned else {"properties": {}}
     return found
 
 
@@ -286,7 +286,7 @@ def _along(root: Any, steps: Iterable[str | int]) -> tuple[KeyPath, list[Any]]:
 def _unknown(kind: str, name: str, registry: Registry) -> tuple[str, str]:
     """Why a name of a kind is not among those in the schema: what, mend."""
     try:
-        needed = _options(kind, name, registry).get("required", ())
+        needed = options_of(kind, name, registry).get("required", ())
     except PluginError as error:
         return error.what, error.mend or ""
     example = ", ".join(f"{key}: ..." for key in needed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 HEADER = """
@@ -19,14 +20,24 @@ class Offered:
 """
 
 
-def distribution(site: Path, entry: str, code: str, *, version: str = "1.2.3", dist: str | None = None, header: str = HEADER) -> str:
-    """A distribution with one plugin of this code; its name."""
+def distribution(
+    site: Path,
+    entry: str,
+    code: str,
+    *,
+    version: str = "1.2.3",
+    dist: str | None = None,
+    header: str = HEADER,
+    needs: Iterable[str] = (),
+) -> str:
+    """A distribution with one plugin of this code, and these requirements; its name."""
     dist = dist or f"stranger-{entry.replace('_', '-')}"
     module = f"{dist.replace('-', '_')}_module"
     (site / f"{module}.py").write_text(header + textwrap.dedent(code))
     info = site / f"{dist.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: {version}\n")
+    required = "".join(f"Requires-Dist: {need}\n" for need in needs)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: {version}\n{required}")
     (info / "entry_points.txt").write_text(f"[mobiprox]\n{entry} = {module}\n")
     return dist
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import PluginError
+from ..errors import ExitCode, PluginError
 from .base import as_json, load_plugins, main, print_json, print_table
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @main.group()
 def plugins() -> None:
-    """What is installed, and what it offers.
+    """What is installed, what it offers, and how to make your own.
 
     \b
     Example:
@@ -28,24 +28,29 @@ def plugins() -> None:
 @plugins.command("list")
 @as_json
 def plugins_list(as_json: bool) -> None:
-    """List the plugins, what they offer, and which are broken.
+    """List the plugins and what they offer, without loading any.
+
+    What is offered is what the name of a plugin promises; 'mobiprox plugins info NAME' looks inside, 'mobiprox plugins doctor' finds
+    those that are broken.
 
     \b
     Example:
       mobiprox plugins list --json
     """
-    registry = load_plugins(warn=False)
+    from ..plugins import survey
+
+    found = survey()
     if as_json:
-        print_json({"plugins": [_plugin_json(plugin, registry) for plugin in registry.plugins]})
+        print_json({"plugins": [_about(plugin) for plugin in found]})
         return
     rows = []
-    for plugin in registry.plugins:
-        offers = "; ".join(f"{kind} {', '.join(names)}" for kind, names in plugin.offers.items())
-        rows.append((plugin.name, plugin.version, plugin.distribution, offers or ("broken" if plugin.problem else "observes")))
+    for plugin in found:
+        offers = ", ".join(f"{kind} {name}" for kind, names in plugin.offers.items() for name in names)
+        rows.append((plugin.name, plugin.version, offers or "-", plugin.distribution))
     if not rows:
         click.echo("no plugin is installed; for all of this project: pip install 'mobiprox[all]'")
-    print_table(("plugin", "version", "distribution", "offers"), rows, left=True)
-    for problem in registry.problems:
+    print_table(("plugin", "version", "offers", "distribution"), rows, left=True)
+    for problem in dict.fromkeys(str(plugin.problem) for plugin in found if plugin.problem is not None):
         click.echo(f"warning: {problem}", err=True)
 
 
@@ -68,27 +73,95 @@ def plugins_info(name: str, as_json: bool) -> None:
         likely = did_you_mean(name, known)
         mend = f"did you mean '{likely}'?" if likely else f"installed: {', '.join(known) or 'none'}"
         raise PluginError(f"no plugin is called or offers '{name}'", mend=mend)
+    about = [_about(plugin) | _inside(plugin, registry) for plugin in found]
     if as_json:
-        print_json({"plugins": [_plugin_json(plugin, registry) for plugin in found]})
+        print_json({"plugins": about})
         return
-    for plugin in found:
-        click.echo(f"{plugin.name} {plugin.version} ({plugin.distribution})")
-        if plugin.problem:
-            click.echo(f"broken: {plugin.problem}")
-        for offer in _plugin_json(plugin, registry)["offers"]:
+    for index, plugin in enumerate(about):
+        click.echo("\n" * (index > 0) + f"{plugin['name']} {plugin['version']} ({plugin['distribution']})")
+        if plugin["summary"]:
+            click.echo(plugin["summary"])
+        click.echo()
+        spoken = ", ".join(map(str, plugin["interfaces"])) or "not said"
+        hooks = ", ".join(f"{hook['name']} (since {hook['since']})" for hook in plugin["hooks"])
+        rows = [("interface", spoken), ("hooks", hooks or "-"), ("needs", ", ".join(plugin["needs"]) or "-")]
+        rows += [("deprecated", warning) for warning in plugin["warnings"]]
+        if plugin["problem"]:
+            rows += [("broken", plugin["problem"]["what"]), ("", plugin["problem"]["mend"] or "")]
+        _print_described(None, rows)
+        for offer in plugin["offers"]:
             click.echo(f"\n{offer['kind']} {offer['name']}: {offer['summary']}")
-            rows = [(key, _type(option), _default(option), option.get("description", "")) for key, option in offer["options"].items()]
-            rows += [(f"knob {knob}", "", "", meaning) for knob, meaning in offer["knobs"].items()]
-            if rows:
-                print_table(("option", "type", "default", "meaning"), rows, left=True)
+            options = [
+                (key, _type(option), _default(option, key in offer["required"]), option.get("description", ""))
+                for key, option in offer["options"].items()
+            ]
+            _print_described(("option", "type", "default", "meaning"), options)
+            if options and offer["knobs"]:
+                click.echo()
+            _print_described(("knob", "meaning"), list(offer["knobs"].items()))
+
+
+@plugins.command("doctor")
+@as_json
+def plugins_doctor(as_json: bool) -> ExitCode:
+    """Find what is wrong with the plugins, and say how to mend it.
+
+    Loads every plugin in a process of its own. Finds broken plugins, slow importers, requirements that are not met, names that two
+    plugins have, and backends without a device. Exits with 4 if anything is wrong; notes do not count.
+
+    \b
+    Example:
+      mobiprox plugins doctor
+    """
+    from .. import doctor
+    from ..plugins import survey
+
+    installed = survey()
+    findings, probes = doctor.examine(installed)
+    errors = [finding for finding in findings if finding.grade == "error"]
+    if as_json:
+        described = {name: probe.described for name, probe in probes.items()}
+        print_json(
+            {
+                "findings": [{"grade": f.grade, "plugin": f.plugin, "what": f.what, "mend": f.mend} for f in findings],
+                "load_ms": {name: told["load_ms"] for name, told in described.items() if told is not None},
+            }
+        )
+    else:
+        for finding in findings:
+            click.echo(f"{finding.grade}: {finding.what}")
+            if finding.mend:
+                click.echo(f"  {finding.mend}")
+        notes = len(findings) - len(errors)
+        counted = [f"{len(errors)} thing{'s' * (len(errors) != 1)} to mend" if errors else "nothing to mend"]
+        counted += [f"{notes} note{'s' * (notes != 1)}"] if notes else []
+        click.echo("\n" * bool(findings) + f"{len(installed)} plugin{'s' * (len(installed) != 1)} examined: {', '.join(counted)}")
+    return ExitCode.PLUGIN if errors else ExitCode.DONE
 
 
 def _offered_names(plugin: Plugin) -> list[str]:
     return [name for names in plugin.offers.values() for name in names]
 
 
-def _plugin_json(plugin: Plugin, registry: Registry) -> dict[str, Any]:
+def _about(plugin: Plugin) -> dict[str, Any]:
+    """What metadata says."""
     problem = plugin.problem
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "summary": plugin.summary,
+        "interfaces": list(plugin.interfaces),
+        "needs": list(plugin.needs),
+        "offers": [{"kind": kind, "name": name} for kind, names in plugin.offers.items() for name in names],
+        "problem": None if problem is None else {"what": problem.what, "mend": problem.mend},
+    }
+
+
+def _inside(plugin: Plugin, registry: Registry) -> dict[str, Any]:
+    """What only the loaded plugin knows."""
+    from .. import hookspecs
+
     offers = []
     for kind, names in plugin.offers.items():
         for name in names:
@@ -97,21 +170,44 @@ def _plugin_json(plugin: Plugin, registry: Registry) -> dict[str, Any]:
                 options = offer.options
                 entry = {"kind": kind, "name": name, "summary": offer.summary, "options": dict(options.get("properties", {}))}
                 offers.append({**entry, "required": list(options.get("required", ())), "knobs": dict(getattr(offer, "knobs", {}))})
-    return {
-        "name": plugin.name,
-        "distribution": plugin.distribution,
-        "version": plugin.version,
-        "offers": offers,
-        "problem": None if problem is None else {"what": problem.what, "mend": problem.mend},
-    }
+    hooks = [{"name": hook, "since": getattr(getattr(hookspecs, hook, None), "since", None)} for hook in plugin.hooks]
+    return {"offers": offers, "hooks": hooks, "warnings": list(plugin.warnings)}
+
+
+def _print_described(head: tuple[str, ...] | None, rows: Sequence[tuple[str, ...]]) -> None:
+    """A table whose last column is wrapped to the width of the terminal."""
+    import shutil
+    import textwrap
+
+    if not rows:
+        return
+    table = [*([head] if head else []), *rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]) - 1)]
+    indent = sum(widths) + 2 * len(widths)
+    room = max(30, shutil.get_terminal_size((120, 24)).columns - indent)
+    for row in table:
+        first, *more = textwrap.wrap(row[-1], room) or [""]
+        cells = "".join(cell.ljust(width) + "  " for cell, width in zip(row, widths, strict=False))
+        click.echo((cells + first).rstrip())
+        for line in more:
+            click.echo(" " * indent + line)
 
 
 def _type(option: Mapping[str, Any]) -> str:
+    """The type of an option's values in a word or two."""
     if "enum" in option:
         return " | ".join(map(str, option["enum"]))
+    if branches := option.get("oneOf") or option.get("anyOf"):
+        return " | ".join(dict.fromkeys(_type(branch) for branch in branches))
+    if "const" in option:
+        return str(option["const"])
     kind = option.get("type", "")
-    return "path" if option.get("format") == "path" else kind if isinstance(kind, str) else " | ".join(kind)
+    if option.get("format") == "path":
+        return "path"
+    if kind == "array" and (of := _type(option.get("items", {}))):
+        return f"list of {of}"
+    return kind if isinstance(kind, str) else " | ".join(kind)
 
 
-def _default(option: Mapping[str, Any]) -> str:
-    return json.dumps(option["default"]) if "default" in option else ""
+def _default(option: Mapping[str, Any], required: bool) -> str:
+    return "required" if required else json.dumps(option["default"]) if "default" in option else ""
