@@ -15,6 +15,7 @@ from math import prod
 import numpy as np
 
 from ..configuration import EXACT, Configuration, OpId, Setting
+from ..correction import Correction, CorrectionsOf, corrected, none
 from ..errors import InfeasibleSetting, LoweringError
 from ..graph import Graph, Operator, Shape
 from ..interfaces import Statistics, Technique
@@ -37,16 +38,17 @@ def lower(
     *,
     keep_activations: bool = False,
     statistics: Callable[[OpId], Statistics | None] = lambda op: None,
+    corrections: CorrectionsOf = none,
 ) -> ExecutionPlan:
-    """The plan that holds, for every operator, its exact variant and one variant per setting.
+    """The plan that holds, for every operator, its exact variant, one variant per setting, and one per correction of a level.
 
     settings: per operator what to offer beside exact, in this order; settings that `levels` use are added. levels: configurations
     to switch between; level 0, exact, is put in front unless it is there. keep_activations: no activation shares memory with another,
-    so that a runner can resume from any operator.
+    so that a runner can resume from any operator. corrections: of every level; operators that a technique replaces whole are not corrected.
 
     Raises InfeasibleSetting where a setting means nothing for its operator, LoweringError for an unknown operator or technique.
     """
-    return _Lowering(graph, device, techniques, statistics, Arena(keep_activations)).plan(settings, levels)
+    return _Lowering(graph, device, techniques, statistics, corrections, Arena(keep_activations)).plan(settings, levels)
 
 
 class _Lowering:
@@ -56,12 +58,14 @@ class _Lowering:
         device: DeviceInfo,
         techniques: Mapping[str, Technique],
         statistics: Callable[[OpId], Statistics | None],
+        corrections: CorrectionsOf,
         arena: Arena,
     ) -> None:
         self.graph = graph
         self.device = device
         self.techniques = techniques
         self.statistics = statistics
+        self.corrections = corrections
         self.arena = arena
         self.views: dict[str, View] = {}
         self.instances: set[Instance] = set()
@@ -78,9 +82,10 @@ class _Lowering:
         configurations = list(levels)
         if not configurations or configurations[0].settings:
             configurations.insert(0, Configuration({}))
+        chosen = [{name: (c[name], of.get(name)) for name in names} for c, of in ((c, self.corrections(c)) for c in configurations)]
         offered = {
-            op.name: (EXACT, *dict.fromkeys(s for s in [*settings.get(op.name, ()), *(c[op.name] for c in configurations)] if s != EXACT))
-            for op in graph.operators
+            name: tuple(dict.fromkeys([(EXACT, None), *((s, None) for s in settings.get(name, ())), *(level[name] for level in chosen)]))
+            for name in names
         }
         inputs = [self._input(spec.name, spec.shape) for spec in graph.inputs]
         emitted: list[list[Builder]] = []
@@ -89,11 +94,15 @@ class _Lowering:
             self.arena.step += 1
             self.views[operator.output] = self._output(operator)
             emitted.append([])
-            for setting in offered[operator.name]:
+            for setting, correction in offered[operator.name]:
                 before = self.arena.constant_elements
-                emitted[-1].append(self._variant(operator, setting))
+                emitted[-1].append(self._variant(operator, setting, correction))
                 owner = " + ".join(dict.fromkeys(part.technique for part in setting)) or "exact"
-                memory[owner] += 4 * (self.arena.constant_elements - before)
+                added = 4 * (self.arena.constant_elements - before)
+                memory[owner] += added
+                if correction is not None:
+                    memory[owner] -= (own := min(added, correction.size_bytes))
+                    memory["recalibration"] += own
         self.arena.step += 1
         outputs, tail = self._outputs()
         if tail is not None:
@@ -114,12 +123,12 @@ class _Lowering:
                 variants[0].operator.kind,
                 tuple(
                     Variant(setting, tuple(self._launch(*launch) for launch in builder.launches), builder.geometry)
-                    for setting, builder in zip(offered.get(variants[0].operator.name, (EXACT,)), variants, strict=True)
+                    for (setting, _), builder in zip(offered.get(variants[0].operator.name, ((EXACT, None),)), variants, strict=True)
                 ),
             )
             for variants in emitted
         )
-        index = {name: {s: i for i, s in enumerate(choices)} for name, choices in offered.items()}
+        index = {name: {choice: i for i, choice in enumerate(choices)} for name, choices in offered.items()}
         return ExecutionPlan(
             name=graph.name,
             batch=graph.batch,
@@ -131,7 +140,7 @@ class _Lowering:
             inputs=tuple(map(self._placed, inputs)),
             outputs=tuple(map(self._placed, outputs)),
             operators=operators,
-            levels=tuple(tuple(index[o.name][c[o.name]] if o.name in index else 0 for o in operators) for c in configurations),
+            levels=tuple(tuple(index[o.name][level[o.name]] if o.name in index else 0 for o in operators) for level in chosen),
             tensors=tuple(map(self._placed, kept)),
             notes={"memory_bytes": {**memory, "activations": 4 * (elements - self.arena.constant_elements)}},
         )
@@ -157,7 +166,7 @@ class _Lowering:
             layout = Layout(four(shape), self.device.block, self.halos.get(operator.output, (0, 0, 0, 0)))
         return View(shape, self.arena.buffer(layout.size, layout), layout)
 
-    def _variant(self, operator: Operator, setting: Setting) -> Builder:
+    def _variant(self, operator: Operator, setting: Setting, correction: Correction | None) -> Builder:
         builder = self._builder(operator)
         for name in operator.reads:
             for buffer in self.views[name].buffers:
@@ -181,6 +190,8 @@ class _Lowering:
                 for technique, part in parts:
                     fitted = technique.prepare(part, operator, statistics)
                     tables = technique.edit(part, operator, tables, self.device, fitted)
+                if correction is not None:
+                    tables = corrected(tables, correction)
                 emit_tables(builder, operator, tables)
                 builder.geometry = geometry(tables)
             else:

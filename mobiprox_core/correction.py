@@ -1,0 +1,59 @@
+"""Corrections of one level: what its operators give is brought back to what they would give in the exact network.
+
+A setting is fitted as if everything before it were exact. In a level it is not, and small errors add up from operator to operator; a
+correction makes up for that. It is an edit of the tables after all techniques, so it neither knows them nor costs time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .configuration import Configuration, OpId
+from .tables import Tables
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Correction:
+    """Of one operator (convolution or dense layer) in one level, before residual and activation.
+
+    weight None (grade affine): the output y becomes scale * y + bias; both float32[O]. Otherwise (grade full) weight, float32[O, T], takes
+    the place of the weights of the kept filter elements, and bias that of the bias; scale is None then.
+    """
+
+    bias: Floats
+    scale: Floats | None = None
+    weight: Floats | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in the arena."""
+        return sum(values.nbytes for values in (self.bias, self.scale, self.weight) if values is not None)
+
+
+Corrections = Mapping[OpId, Correction]
+"""Of one level; operators left out are as their setting says."""
+
+CorrectionsOf = Callable[[Configuration], Corrections]
+
+
+def none(configuration: Configuration) -> Corrections:
+    """Nothing is corrected."""
+    return {}
+
+
+def corrected(tables: Tables, correction: Correction) -> Tables:
+    """The tables of an operator that does what they say, corrected."""
+    if correction.weight is not None:
+        assert correction.weight.shape == tables.weight.shape, f"{correction.weight.shape} for {tables.weight.shape}"
+        return replace(tables, weight=correction.weight, bias=correction.bias)
+    assert correction.scale is not None
+    scale = correction.scale if tables.scale is None else correction.scale * tables.scale
+    return replace(tables, scale=scale, bias=correction.scale * tables.bias + correction.bias)

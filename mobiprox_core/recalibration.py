@@ -1,0 +1,354 @@
+"""Recalibration of whole configurations: every operator's output is brought back to what the exact network has there.
+
+The calibration inputs go through the configuration operator by operator, all inputs through one before any goes through the next. An
+operator reads what the approximated and already corrected ones before it gave, and is corrected towards what it gives in the exact
+network: before a residual is added, the exact sum less the residual as it is now. No labels, no gradients; a fit of least squares at some
+output positions of every input.
+
+grade affine: a scale and a bias per output channel; with y what the operator gives, t what it should give, both without their means,
+
+    error(s) = |t - s y|^2 + SHRINKAGE |y|^2 (s - 1)^2.
+
+grade full: weights and bias; with X the patches of the kept filter elements and W0 the weights so far,
+
+    error(W) = |T - X W|^2 + ridge |W - W0|^2,    ridge = RIDGE * mean over elements of |x|^2,
+
+then the affine correction of what fills make of it. Weights are rounded to half precision, which is how a bundle stores them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Literal
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from . import forward, reference
+from .batches import filled
+from .configuration import EXACT_CONFIGURATION, Configuration, OpId
+from .correction import Correction, Corrections
+from .forward import Work
+from .graph import Operator
+from .interfaces import Progress, ProgressSink, Technique
+from .lowering import lower
+from .selection import evenly
+
+if TYPE_CHECKING:
+    from .interfaces import Floats
+    from .statistics import Calibration
+
+    Doubles = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
+
+Grade = Literal["affine", "full"]
+
+VERSION = 1
+"""Of what is computed here; part of the key under which corrections are kept."""
+
+MOST_INPUTS = 512
+"""Calibration inputs that are looked at, evenly spread over those given."""
+
+MOST_ROWS = 24_000
+"""Output positions that are looked at per operator."""
+
+MOST_BYTES = 512 << 20
+"""Of wanted outputs at these positions, all operators together; where that is too little, fewer positions are looked at."""
+
+SHRINKAGE = 1e-3
+RIDGE = 1e-3
+
+WIDEST = 2_304
+"""Filter elements up to which weights are fitted; larger filters are corrected as in grade affine."""
+
+
+class Recalibrator:
+    """Corrections of configurations of one network; what is known of one is kept on disk, by content."""
+
+    def __init__(
+        self,
+        calibration: Calibration,
+        techniques: Mapping[str, Technique],
+        grade: Grade,
+        progress: ProgressSink = lambda progress: None,
+    ) -> None:
+        self.calibration = calibration
+        self.techniques = techniques
+        self.grade = grade
+        self.graph = calibration.graph
+        self._progress = progress
+        batch, inputs = self.graph.batch, calibration.inputs
+        chosen = inputs[list(evenly(range(len(inputs)), MOST_INPUTS))]
+        self._count = len(chosen)
+        self._inputs = [filled(chosen[start : start + batch], batch) for start in range(0, len(chosen), batch)]
+        self._fitted = [op for op in self.graph.operators if op.kind in ("conv", "dense")]
+        self._targets: dict[OpId, Floats] | None = None
+
+    def __call__(self, configuration: Configuration) -> Corrections:
+        """Of the operators whose outputs are not exact; none for the exact configuration.
+
+        Raises InfeasibleSetting where a setting means nothing for its operator.
+        """
+        if not configuration.settings:
+            return {}
+        works = {op.name: self._work(op, configuration) for op in self._fitted}
+        correctable = self._correctable(configuration)
+        key = [f"recalibrated {VERSION}", self.grade, MOST_INPUTS, MOST_ROWS, SHRINKAGE, RIDGE, WIDEST, sorted(correctable)]
+        key += [f"{name}: {configuration[name]}: {_digest(work)}" for name, work in works.items()]
+        names = [op.name for op in self.graph.operators]
+        return _read(self.calibration.once("", repr(key), lambda: _stored(self._walk(configuration, works, correctable), names)), names)
+
+    def _work(self, operator: Operator, configuration: Configuration) -> Work:
+        statistics = self.calibration(operator.name) if configuration[operator.name] else None
+        device = self.calibration.device.info
+        return forward.prepared(operator, self.graph, configuration[operator.name], self.techniques, device, statistics)
+
+    def _correctable(self, configuration: Configuration) -> frozenset[OpId]:
+        """Convolutions and dense layers, but for those that a technique replaces whole: they have no tables to edit."""
+        device = self.calibration.device.info
+        plan = lower(self.graph, device, self.techniques, {}, [configuration], statistics=self.calibration)
+        chosen = zip(plan.operators, plan.levels[-1], strict=True)
+        return frozenset(op.name for op, variant in chosen if op.variants[variant].geometry)
+
+    # -- the walk
+
+    def _walk(self, configuration: Configuration, works: Mapping[OpId, Work], correctable: frozenset[OpId]) -> dict[OpId, Correction]:
+        """Corrections, operator by operator in the graph's order."""
+        targets = self._exact()
+        found: dict[OpId, Correction] = {}
+        inexact: set[str] = set()
+        walk = _Walk(self)
+        for operator in walk:
+            changed = bool(configuration[operator.name]) or not inexact.isdisjoint(operator.reads)
+            if changed:
+                inexact.add(operator.output)
+            if operator.kind not in ("conv", "dense"):
+                walk.pass_through(configuration)
+            elif not changed or operator.name not in correctable:
+                walk.give(works[operator.name], walk.sums(works[operator.name]))
+            else:
+                found[operator.name] = walk.corrected(works[operator.name], targets[operator.name], self.grade)
+        return found
+
+    def _exact(self) -> Mapping[OpId, Floats]:
+        """What every operator should give before its activation, residual added, at the positions that are looked at: float32[R, O]."""
+        if self._targets is None:
+            self._targets = {}
+            walk = _Walk(self)
+            for operator in walk:
+                if operator.kind in ("conv", "dense"):
+                    work = self._work(operator, EXACT_CONFIGURATION)
+                    sums = walk.sums(work)
+                    self._targets[operator.name] = walk.at_rows(sums) + walk.residual_at_rows()
+                    walk.give(work, sums)
+                else:
+                    walk.pass_through(EXACT_CONFIGURATION)
+        return self._targets
+
+    def rows(self, operator: Operator) -> list[Ints]:
+        """Output positions of every chunk that are looked at, flattened (n, h, w); only those of calibration inputs."""
+        batch = self.graph.batch
+        size = self.positions(operator) // batch
+        outputs = sum(len(op.constants["weight"]) for op in self._fitted)
+        drawn = min(size, max(1, min(MOST_ROWS, MOST_BYTES // (4 * outputs)) // self._count))
+        seed = self.calibration.seed, crc32(operator.name.encode())
+        at = [
+            i % batch * size + np.sort(np.random.default_rng([*seed, i]).choice(size, drawn, replace=False, shuffle=False))
+            for i in range(self._count)
+        ]
+        return [np.concatenate(at[start : start + batch]) for start in range(0, self._count, batch)]
+
+    def positions(self, operator: Operator) -> int:
+        """Output positions of one chunk."""
+        shape = self.graph.shape(operator.output)
+        return int(np.prod((shape[0], *shape[2:]) if operator.kind == "conv" else shape[:-1]))
+
+
+class _Walk:
+    """The calibration inputs on their way through the graph; activations that nothing reads any more are let go."""
+
+    def __init__(self, of: Recalibrator) -> None:
+        self._of = of
+        self._graph = of.graph
+        self._tensors: dict[str, list[Floats]] = {of.graph.inputs[0].name: of._inputs}
+        self._operator = of.graph.operators[0]
+        self._rows: list[Ints] = []
+
+    def __iter__(self) -> Iterator[Operator]:
+        last = {name: place for place, op in enumerate(self._graph.operators) for name in op.reads}
+        for place, operator in enumerate(self._graph.operators):
+            self._of._progress(Progress("calibrate", place, len(self._graph.operators), "correction of a configuration"))
+            self._operator = operator
+            self._rows = self._of.rows(operator) if operator.kind in ("conv", "dense") else []
+            yield operator
+            for name in [name for name in self._tensors if last.get(name, -1) <= place]:
+                del self._tensors[name]
+
+    def pass_through(self, configuration: Configuration) -> None:
+        """An operator without weights."""
+        op, setting = self._operator, configuration[self._operator.name]
+        chunks = range(len(self._of._inputs))
+        self._tensors[op.output] = [
+            reference.run_operator(self._graph, op, {name: self._tensors[name][i] for name in op.reads}, setting, self._of.techniques)
+            for i in chunks
+        ]
+
+    def sums(self, work: Work, weight: Floats | None = None, bias: Floats | None = None) -> list[Floats]:
+        """What the operator gives before residual and activation."""
+        shape = self._graph.shape(self._operator.output)
+        weight, bias = work.weight if weight is None else weight, work.bias if bias is None else bias
+        return [forward.result(work, x, weight, bias, shape) for x in self._tensors[self._operator.inputs[0]]]
+
+    def give(self, work: Work, sums: list[Floats]) -> None:
+        """Finish the operator's output."""
+        residual = self._operator.residual
+        added = [None] * len(sums) if residual is None else self._tensors[residual]
+        self._tensors[self._operator.output] = [forward.finished(work, y, r) for y, r in zip(sums, added, strict=True)]
+
+    def at_rows(self, chunks: list[Floats]) -> Floats:
+        """float32[R, O] of the operator's output, or what has its shape."""
+        found = []
+        for chunk, at in zip(chunks, self._rows, strict=True):
+            if self._operator.kind == "conv":
+                flat = chunk.reshape(*chunk.shape[:2], -1)
+                n, p = np.divmod(at, flat.shape[2])
+                found.append(flat[n, :, p])
+            else:
+                found.append(chunk.reshape(-1, chunk.shape[-1])[at])
+        return np.concatenate(found)
+
+    def residual_at_rows(self) -> Floats | float:
+        residual = self._operator.residual
+        return 0.0 if residual is None else self.at_rows(self._tensors[residual])
+
+    def corrected(self, work: Work, target: Floats, grade: Grade) -> Correction:
+        """The operator's correction; its output is finished with it."""
+        wanted = target - self.residual_at_rows()
+        weight, bias = work.weight, work.bias
+        is_full = grade == "full" and work.weight.shape[1] <= WIDEST and work.tables.scale is None
+        if is_full:
+            weight, bias = self._weights(work, wanted)
+        sums = self.sums(work, weight, bias)
+        scale, shift = _affine(self.at_rows(sums), wanted)
+        along = (-1, *(1,) * (sums[0].ndim - 2)) if self._operator.kind == "conv" else (-1,)
+        self.give(work, [y * scale.reshape(along) + shift.reshape(along) for y in sums])
+        if is_full:
+            return Correction(scale * bias + shift, weight=_halved(scale[:, None] * weight))
+        return Correction(shift, scale)
+
+    def _weights(self, work: Work, wanted: Floats) -> tuple[Floats, Floats]:
+        """Weights [O, T] and bias [O] that give what is wanted, [R, O], at the positions that are computed."""
+        sums, start = _Sums(work), 0
+        for x, at in zip(self._tensors[self._operator.inputs[0]], self._rows, strict=True):
+            kept = self._computed(work, at)
+            if kept.any():
+                sums.add(forward.patches(work, x, at[kept], self._graph), wanted[start : start + len(at)][kept])
+            start += len(at)
+        return sums.solve()
+
+    def _computed(self, work: Work, at: Ints) -> npt.NDArray[np.bool_]:
+        """Which positions are computed, not filled."""
+        if self._operator.kind == "dense":
+            return np.ones(len(at), bool)
+        shape = self._graph.shape(self._operator.output)
+        height, width = (shape[2], shape[3]) if len(shape) == 4 else (1, shape[2])
+        return np.isin(at // width % height, work.tables.rows) & np.isin(at % width, work.tables.columns)
+
+
+@dataclass(slots=True)
+class _Sums:
+    """The normal equations of one operator's weights under way, per group. Patches are shifted, so that float32 products lose little."""
+
+    work: Work
+    rows: int = 0
+    shift: Floats | None = None
+    mean: Doubles | None = None
+    target: Doubles | None = None
+    scatter: Doubles | None = None
+    cross: Doubles | None = None
+
+    def add(self, x: Floats, y: Floats) -> None:
+        """x: [G, R, T], y: [R, O]."""
+        groups, rows, elements = x.shape
+        wanted = y.reshape(rows, groups, -1).transpose(1, 0, 2)
+        if self.shift is None:
+            self.shift = x.mean(1, keepdims=True)
+            self.mean, self.target = np.zeros((groups, elements)), np.zeros((groups, wanted.shape[2]))
+            self.scatter, self.cross = np.zeros((groups, elements, elements)), np.zeros((groups, elements, wanted.shape[2]))
+        assert self.mean is not None
+        x = x - self.shift
+        self.rows += rows
+        self.mean += x.sum(1, dtype=np.float64)
+        self.target += wanted.sum(1, dtype=np.float64)
+        self.scatter += x.transpose(0, 2, 1) @ x
+        self.cross += x.transpose(0, 2, 1) @ wanted
+
+    def solve(self) -> tuple[Floats, Floats]:
+        """Weights float32[O, T] and bias float32[O] of least error."""
+        weight, bias = self.work.weight, self.work.bias
+        if self.shift is None or self.mean is None or self.target is None:
+            return weight, bias
+        groups, elements = self.mean.shape
+        mean, target = self.mean / self.rows, self.target / self.rows
+        scatter = self.scatter - self.rows * mean[:, :, None] * mean[:, None, :]
+        cross = self.cross - self.rows * mean[:, :, None] * target[:, None, :]
+        mean = mean + self.shift[:, 0]
+        squares = np.trace(scatter, axis1=1, axis2=2) + self.rows * (mean**2).sum(1)
+        ridge = RIDGE * squares / elements
+        ridge[ridge <= 0] = 1  # a group that only ever read zeros keeps its weights
+        before = weight.reshape(groups, -1, elements).transpose(0, 2, 1).astype(np.float64)
+        fitted = before + np.linalg.solve(scatter + ridge[:, None, None] * np.eye(elements), cross - scatter @ before)
+        intercept = target - np.einsum("gt,gto->go", mean, fitted)
+        return _halved(fitted.transpose(0, 2, 1).reshape(weight.shape)), intercept.ravel().astype(np.float32)
+
+
+def _affine(given: Floats, wanted: Floats) -> tuple[Floats, Floats]:
+    """Scale and bias, float32[O], that bring what is given, [R, O], to what is wanted. A channel that never changes keeps its scale."""
+    means = given.mean(0, dtype=np.float64), wanted.mean(0, dtype=np.float64)
+    y, t = given - means[0], wanted - means[1]
+    own, both = (y * y).sum(0), (y * t).sum(0)
+    ridge = np.where(own > 0, SHRINKAGE * own, 1.0)
+    scale = (both + ridge) / (own + ridge)
+    return scale.astype(np.float32), (means[1] - scale * means[0]).astype(np.float32)
+
+
+def _halved(weight: npt.NDArray[np.floating]) -> Floats:
+    """The nearest weights that half precision has; as they are where one is too large for it."""
+    with np.errstate(over="ignore"):
+        half = weight.astype(np.float16).astype(np.float32)
+    return half if np.isfinite(half).all() else weight.astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------------------------------ storage
+
+
+def _digest(work: Work) -> str:
+    digest = sha256()
+    for values in (work.weight, work.bias, work.tables.rows, work.tables.columns, work.tables.taps):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def _stored(corrections: Mapping[OpId, Correction], names: Sequence[OpId]) -> dict[str, npt.NDArray[np.floating]]:
+    """As arrays by field and place of the operator; weights take half the space where that loses nothing."""
+    arrays: dict[str, npt.NDArray[np.floating]] = {}
+    for name, correction in corrections.items():
+        for field in ("bias", "scale", "weight"):
+            if (values := getattr(correction, field)) is not None:
+                half = field == "weight" and np.array_equal(_halved(values), values)
+                arrays[f"{field}{names.index(name)}"] = values.astype(np.float16) if half else values
+    return arrays
+
+
+def _read(arrays: Mapping[str, npt.NDArray[np.floating]], names: Sequence[OpId]) -> dict[OpId, Correction]:
+    """The inverse of `_stored`."""
+
+    def array(field: str, place: int) -> Floats | None:
+        values = arrays.get(f"{field}{place}")
+        return None if values is None else values.astype(np.float32)
+
+    found = ((name, array("bias", place), array("scale", place), array("weight", place)) for place, name in enumerate(names))
+    return {name: Correction(bias, scale, weight) for name, bias, scale, weight in found if bias is not None}
