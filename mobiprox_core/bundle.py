@@ -312,7 +312,10 @@ def _parse(content: bytes, where: str) -> _Node:
         raise ValueError(f"{text} is not JSON")
 
     try:
-        return _Node(json.loads(content.decode("utf-8"), parse_constant=refuse), where)
+        value = json.loads(content.decode("utf-8"), parse_constant=refuse)
+        if rb"\u0000" in content and r"\u0000" in json.dumps(value).replace(r"\\", ""):
+            raise ValueError("it has a text with a zero character")  # where C would end it
+        return _Node(value, where)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"is not JSON: {error}", where=where, mend=_MEND) from error
 

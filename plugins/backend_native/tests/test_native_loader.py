@@ -160,6 +160,23 @@ def test_weights_with_gaps_overlaps_or_wild_lengths_are_refused(sanitized: Path,
             bundles.read(folder)
 
 
+def test_a_zero_character_and_numbers_that_json_has_not_are_refused_by_both_readers(sanitized: Path, folder: Path) -> None:
+    text = (folder / INDEX).read_text()
+    for wrong in (
+        text.replace('"backend"', '"backend\\u0000"'),
+        text.replace('"tiny"', '"tiny\\u0000"'),
+        text.replace('"schema": 1', '"schema": 01'),
+        text.replace('"schema": 1', '"schema":\v1'),
+    ):
+        (folder / INDEX).write_text(wrong)
+        with pytest.raises(BundleError, match="is not JSON"):
+            bundles.read(folder)
+        assert "is not JSON: fault at byte" in verdict(sanitized, folder)
+    (folder / INDEX).write_text(text.replace('"tiny"', '"\\\\u0000"'))
+    bundles.read(folder)
+    assert verdict(sanitized, folder) == ""
+
+
 def test_deep_nesting_is_refused_and_not_followed(sanitized: Path, folder: Path) -> None:
     (folder / INDEX).write_text("[" * 1_000_000)
     assert "is not JSON" in verdict(sanitized, folder)

@@ -82,12 +82,13 @@ static size_t number_end(const unsigned char *data, size_t bytes, size_t begin) 
     return at;
 }
 
-/* cJSON takes any control character for a space, and numbers like 01 and 1.; JSON does not. The place of the first, else `bytes`. */
+/* cJSON takes any control character for a space, numbers like 01 and 1., and cuts texts at \u0000. The place of the first such, else `bytes`. */
 static size_t first_lenience(const unsigned char *data, size_t bytes) {
     int in_text = 0;
     for (size_t i = 0; i < bytes; i++) {
         if (data[i] < ' ' && (in_text || (data[i] != '\t' && data[i] != '\n' && data[i] != '\r'))) return i;
         if (in_text && data[i] == '\\') {
+            if (bytes - i > 5 && !memcmp(data + i + 1, "u0000", 5)) return i;
             i++;
         } else if (data[i] == '"') {
             in_text = !in_text;
