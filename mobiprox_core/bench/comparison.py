@@ -84,7 +84,7 @@ def bench(request: Request, registry: Registry | None = None, progress: Progress
     if len(set(request.settings)) < len(request.settings):
         raise UsageError("a setting is given twice", where="--set", mend="leave one of them out")
     progress(Progress("network", 0, 0, str(request.model)))
-    network = _network(request.model, registry)
+    network = read_network(request.model, registry)
     graph = network.at_batch(request.batch)
     techniques = {name: registry.get("technique", name) for name in registry.names("technique")}
     levels = [EXACT_CONFIGURATION, *(configuration(text, graph, techniques) for text in request.settings)]
@@ -138,7 +138,7 @@ def bench(request: Request, registry: Registry | None = None, progress: Progress
 # ------------------------------------------------------------------------------------------------------------------------- set-up
 
 
-def _network(path: Path, registry: Registry) -> Network:
+def read_network(path: Path, registry: Registry) -> Network:
     """The network of an ONNX file, or of an exported program of PyTorch (.pt2)."""
     frontend = registry.get("frontend", "torch" if path.suffix == ".pt2" else "onnx")
     if not path.is_file():
