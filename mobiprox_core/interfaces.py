@@ -185,6 +185,9 @@ class Technique(Offer, Protocol):
 
     It plugs in at the depth it needs: `edit` (tables: which pixels, which taps, which weights), `kernels` (its own OpenCL functions
     for fills and storages), or `lower` (replaces the whole operator). DESIGN.md D2.
+
+    It may have a method ``explain(setting)``: what the setting does, as it follows an operator's name in `mobiprox explain`: "skips
+    every 2nd row from row 1".
     """
 
     knobs: Mapping[str, str]

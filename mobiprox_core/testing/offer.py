@@ -25,11 +25,23 @@ def check_description(offer: Offer, options: Options) -> None:
     jsonschema_rs.meta.validate(schema)
     for key, option in schema.get("properties", {}).items():
         assert option.get("description"), f"option '{key}' has no description"
+        assert typed(option), f"option '{key}' has no type"
         if "default" in option:
             jsonschema_rs.validate(option, option["default"])
-        else:
-            assert key in schema.get("required", []), f"option '{key}' has neither a default nor is it required"
+    assert set(schema.get("required", ())) <= set(schema.get("properties", {})), "what is required is no option"
     jsonschema_rs.validate(schema | {"additionalProperties": False}, plain(options))
+
+
+def typed(option: Mapping[str, Any]) -> bool:
+    """Whether a schema says what its values are."""
+    branches = (*option.get("anyOf", ()), *option.get("oneOf", ()))
+    return bool({"type", "enum", "const"} & option.keys()) or (bool(branches) and all(map(typed, branches)))
+
+
+def path_options(offer: Offer, options: Options) -> list[str]:
+    """The options given that are files or folders."""
+    properties = offer.options.get("properties", {})
+    return [key for key in options if properties.get(key, {}).get("format") == "path"]
 
 
 def check_loads_lightly(offer: Offer) -> None:

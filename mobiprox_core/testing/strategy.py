@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,23 @@ import pytest
 from mobiprox_core.adaptation import agreement
 from mobiprox_core.interfaces import ClassConfidence, LevelCalibration, Observation, Options, Rerun, Strategy, StrategyOffer
 
+from .contract import Contract
 from .offer import check_description, check_loads_lightly
 
 CLASSES = 4
 
+MOST_BYTES = 64 * 1024
+"""What a state may take, written as JSON: it is stored with every step of a replay, and kept on phones."""
 
-class StrategyContract:
-    """Give the fixture `offer` (a StrategyOffer), and `options` if it requires any."""
+Twin = Callable[[Options, Sequence[LevelCalibration], Sequence[Observation]], Sequence[int]]
+"""Walks a trace with the strategy's twin in another language; the levels, one for each observation (a rerun is declined)."""
+
+
+class StrategyContract(Contract):
+    """Give the fixture `offer` (a StrategyOffer), `options` if it requires any, and `twin` if the strategy has one in C."""
+
+    kind = "strategy"
+    subject = "offer"
 
     @pytest.fixture
     def offer(self) -> StrategyOffer:
@@ -28,6 +38,10 @@ class StrategyContract:
     @pytest.fixture
     def options(self) -> Options:
         return {}
+
+    @pytest.fixture
+    def twin(self) -> Twin | None:
+        return None
 
     @pytest.fixture(params=[1, 2, 10], ids="{} levels".format)
     def levels(self, request: pytest.FixtureRequest) -> tuple[LevelCalibration, ...]:
@@ -79,6 +93,27 @@ class StrategyContract:
             restored = tuples(json.loads(json.dumps(state)))
             assert restored == state
             assert strategy.step(restored, observation) == (after, level)
+
+    def test_its_state_stays_small(self, strategy: Strategy) -> None:
+        last = strategy.start()
+        for _, _, last, _ in walk(strategy, trace(3000, 3)):  # noqa: B007  # the state after the last step is asked for
+            pass
+        assert len(json.dumps(last)) <= MOST_BYTES, "the state grows with the stream: phones run for days"
+
+    def test_its_twin_walks_the_same_levels(
+        self, strategy: Strategy, twin: Twin | None, options: Options, levels: Sequence[LevelCalibration]
+    ) -> None:
+        if twin is None:
+            pytest.skip("it has no twin: it runs where Python does")
+        for seed in range(20):
+            observations = trace(200, seed)
+            state, level, own = strategy.start(), 0, []
+            for observation in observations:
+                state, level = strategy.step(state, replace(observation, level=int(level)))
+                own.append(int(level))
+            other = list(twin(options, levels, observations))
+            first = next((i for i, pair in enumerate(zip(own, other, strict=True)) if pair[0] != pair[1]), None)
+            assert first is None, f"trace {seed}: at step {first} it goes to level {own[first or 0]}, its twin to {other[first or 0]}"
 
     def test_it_needs_no_sensors_and_stands_them(self, strategy: Strategy, levels: Sequence[LevelCalibration]) -> None:
         state = strategy.start()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from mobiprox_core import plugins, reference
+from mobiprox_core import explain, plugins, reference
 from mobiprox_core.configuration import EXACT, Configuration, KnobSetting, Setting
 from mobiprox_core.errors import InfeasibleSetting
 from mobiprox_core.graph import Graph
@@ -24,6 +24,7 @@ from mobiprox_core.tables import FLOAT32, Tables
 
 from . import graphs, statistics
 from . import tables as meaning
+from .contract import Contract
 from .offer import check_description, check_loads_lightly
 from .statistics import Observed
 
@@ -37,13 +38,16 @@ COMPOSITIONS = 6
 """How many compositions of settings are tried per graph, beside every setting alone."""
 
 
-class TechniqueContract:
+class TechniqueContract(Contract):
     """Give the fixture `technique`, and `options` to test it under other options than its defaults.
 
     Every test runs over `graphs.AWKWARD`. Kernels are compared with the NumPy meaning on every device that the installed backends
     find, alone and composed with each other and with the other installed techniques; what is fitted is fitted to random inputs. A known
     deviation is an xfail with a reason.
     """
+
+    kind = "technique"
+    subject = "technique"
 
     replaces_operators = False
     """Set to True for a technique whose `lower` emits the whole operator: its `edit` is not asked for."""
@@ -96,6 +100,18 @@ class TechniqueContract:
             assert {knob for knob, _ in setting.params} <= set(technique.knobs)
             assert technique.slot(setting)
         assert tuple(technique.settings(graph["op"], graph, options)) == tuple(offered), "another answer the second time"
+
+    def test_what_a_setting_does_can_be_said(self, technique: Technique, graph: Graph, offered: Sequence[KnobSetting]) -> None:
+        for knob in offered:
+            sentence = explain.sentence(technique, knob, "op")
+            assert sentence.startswith("op "), f"{knob}: {sentence}"
+            assert "\n" not in sentence, str(knob)
+
+    def test_slots_are_of_the_setting_alone(self, technique: Technique, offered: Sequence[KnobSetting]) -> None:
+        for knob in offered:
+            slot = technique.slot(knob)
+            assert isinstance(slot, str)
+            assert technique.slot(KnobSetting(knob.technique, knob.params)) == slot, "another slot the second time"
 
     def test_settings_survive_text_and_json(self, offered: Sequence[KnobSetting]) -> None:
         for knob in offered:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobiprox_core.errors import InfeasibleSetting
 
-from .knobs import FRACTIONS, NAME, PATTERNS, STRIDES, Chosen, Filter, chosen, parse, regular, skipped
+from .knobs import FRACTIONS, NAME, PATTERNS, STRIDES, Chosen, Filter, Regular, chosen, parse, regular, skipped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,6 +95,15 @@ class FilterSampling:
 
     def slot(self, setting: KnobSetting) -> str:
         return "taps"
+
+    def explain(self, setting: KnobSetting) -> str:
+        match parse(setting):
+            case Chosen(keep, of):
+                return f"keeps {keep} of {of} filter elements, those that serve the calibration inputs best, and fits their weights"
+            case Regular(stride, offset, pattern, refit):
+                rotated = " in the order of predtuner" if pattern != PATTERNS[0] else ""
+                rest = "fits the others to calibration inputs" if refit else "rescales the others"
+                return f"skips one filter element in {stride}, the first at {offset}{rotated}, and {rest}"
 
     def needs_statistics(self, setting: KnobSetting) -> bool:
         return not {"refit", "choose"}.isdisjoint(dict(setting.params))

@@ -56,6 +56,9 @@ class Half:
     def slot(self, setting: KnobSetting) -> str:
         return "precision"
 
+    def explain(self, setting: KnobSetting) -> str:
+        return "stores inputs and weights in half precision, and computes in it where the device can"
+
     def needs_statistics(self, setting: KnobSetting) -> bool:
         return False
 

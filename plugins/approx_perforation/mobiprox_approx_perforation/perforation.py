@@ -122,6 +122,10 @@ class Perforation:
     def couplings(self, graph: Graph) -> Iterable[tuple[str, ...]]:
         return ()
 
+    def explain(self, setting: KnobSetting) -> str:
+        axis, stride, offset = _knobs(setting)
+        return f"skips every {_ordinal(stride)} {axis.removesuffix('s')} from {axis.removesuffix('s')} {offset}, and interpolates it"
+
     def exchange_ids(self) -> Mapping[int, Setting]:
         """HPVM's ids 121-138: by stride, columns before rows, by offset."""
         from mobiprox_core.configuration import Setting
@@ -147,6 +151,10 @@ def _knobs(setting: KnobSetting) -> tuple[str, int, int]:
         f"'{setting}' is not a perforation",
         mend=f"write it like '{NAME}(axis=rows, offset=0, stride=2)'; axis rows or columns, stride at least 2, 0 <= offset < stride",
     )
+
+
+def _ordinal(number: int) -> str:
+    return f"{number}{({1: 'st', 2: 'nd', 3: 'rd'} if number % 100 // 10 != 1 else {}).get(number % 10, 'th')}"
 
 
 def _require_convolution(setting: KnobSetting, operator: Operator) -> None:
