@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .configuration import Configuration, OpId
 from .tables import Tables
@@ -20,17 +20,22 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 
+Grade = Literal["affine", "full"]
+"""What is fitted for every operator of a level: a scale and a bias per output channel, or its weights."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Correction:
-    """Of one operator (convolution or dense layer) in one level, before residual and activation.
+    """Of one operator (convolution or dense layer) in one level: of its sums, before fills, residual and activation.
 
-    weight None (grade affine): the output y becomes scale * y + bias; both float32[O]. Otherwise (grade full) weight, float32[O, T], takes
-    the place of the weights of the kept filter elements, and bias that of the bias; scale is None then.
+    Grade affine: the sum y becomes scale * y + bias, both float32[O]. Grade full: weight, float32[O, T], takes the place of the weights of
+    the kept filter elements taps, int64[T], and bias that of the bias; scale is None then.
     """
 
     bias: Floats
     scale: Floats | None = None
     weight: Floats | None = None
+    taps: npt.NDArray[np.int64] | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -52,7 +57,8 @@ def none(configuration: Configuration) -> Corrections:
 def corrected(tables: Tables, correction: Correction) -> Tables:
     """The tables of an operator that does what they say, corrected."""
     if correction.weight is not None:
-        assert correction.weight.shape == tables.weight.shape, f"{correction.weight.shape} for {tables.weight.shape}"
+        assert correction.taps is not None
+        assert correction.taps.tolist() == tables.taps.tolist(), "a correction of another setting"
         return replace(tables, weight=correction.weight, bias=correction.bias)
     assert correction.scale is not None
     scale = correction.scale if tables.scale is None else correction.scale * tables.scale

@@ -55,7 +55,8 @@ class Search:
     """The heuristic with its options, and what core itself asks of a search.
 
     max_loss_pp: accuracy that may be lost, in percentage points. levels: how many to ship at most, the exact one included.
-    include, exclude: patterns of operator names, as `fnmatch` reads them.
+    include, exclude: patterns of operator names, as `fnmatch` reads them. recalibrate: affine, full or off; None: affine where there are
+    calibration inputs.
     """
 
     heuristic: str
@@ -64,6 +65,7 @@ class Search:
     levels: int
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
+    recalibrate: str | None = None
 
     def admits(self, operator: str) -> bool:
         """Whether an operator of this name may be approximated."""
@@ -76,6 +78,7 @@ class Search:
             "levels": self.levels,
             "include": list(self.include),
             "exclude": list(self.exclude),
+            **({} if self.recalibrate is None else {"recalibrate": self.recalibrate}),
             **self.options,
         }
 
@@ -314,6 +317,7 @@ def _experiment(text: Document, folder: Path, value: Mapping[str, Any], files: M
         levels=own.get("levels", DEFAULT_LEVELS),
         include=tuple(own.get("include", ("*",))),
         exclude=tuple(own.get("exclude", ())),
+        recalibrate=(own["recalibrate"] or "off") if "recalibrate" in own else None,
         options=MappingProxyType({key: item for key, item in own.items() if key not in RESERVED["heuristic"]}),
     )
     return Experiment(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .batches import BATCH, filled
 from .configuration import Configuration, KnobSetting, KnobSpace, OpId, Setting
+from .correction import CorrectionsOf, none
 from .errors import InfeasibleSetting
 from .interfaces import Device, Meter, Progress, ProgressSink, Runner, Statistics, Technique
 from .lowering import lower
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .interfaces import Floats
     from .network import Network
     from .plan import ExecutionPlan
+    from .recalibration import Recalibrator
     from .statistics import Calibration
 
 
@@ -32,13 +34,16 @@ class Lab:
         techniques: Mapping[str, Technique],
         sample: Floats,
         calibration: Calibration | None = None,
+        recalibrator: Recalibrator | None = None,
     ) -> None:
-        """sample: float32[>= 1, ...], an input to time with, so that zeros do not flatter. calibration: None where nothing is fitted."""
+        """sample: float32[>= 1, ...], an input to time with, so that zeros do not flatter. calibration: None where nothing is fitted;
+        recalibrator: None where levels are not corrected."""
         self.network = network
         self.sample = sample
         self.device = device
         self.techniques = techniques
         self.calibration = calibration
+        self.corrections: CorrectionsOf = none if recalibrator is None else recalibrator
         self._fitted: set[tuple[OpId, KnobSetting]] = set()
         self._loaded: tuple[tuple[object, ...], Runner] | None = None
 
@@ -96,6 +101,7 @@ class Lab:
             levels,
             keep_activations=keep_activations,
             statistics=self.statistics,
+            corrections=self.corrections,
         )
 
     def levels(self, configurations: Sequence[Configuration], batch: int) -> Runner:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
@@ -30,7 +30,7 @@ import numpy.typing as npt
 from . import forward, reference
 from .batches import filled
 from .configuration import EXACT_CONFIGURATION, Configuration, OpId
-from .correction import Correction, Corrections
+from .correction import Correction, Corrections, Grade
 from .forward import Work
 from .graph import Operator
 from .interfaces import Progress, ProgressSink, Technique
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
     Doubles = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
-
-Grade = Literal["affine", "full"]
 
 VERSION = 1
 """Of what is computed here; part of the key under which corrections are kept."""
@@ -236,7 +234,7 @@ class _Walk:
         along = (-1, *(1,) * (sums[0].ndim - 2)) if self._operator.kind == "conv" else (-1,)
         self.give(work, [y * scale.reshape(along) + shift.reshape(along) for y in sums])
         if is_full:
-            return Correction(scale * bias + shift, weight=_halved(scale[:, None] * weight))
+            return Correction(scale * bias + shift, weight=_halved(scale[:, None] * weight), taps=work.tables.taps)
         return Correction(shift, scale)
 
     def _weights(self, work: Work, wanted: Floats) -> tuple[Floats, Floats]:
@@ -332,23 +330,22 @@ def _digest(work: Work) -> str:
     return digest.hexdigest()
 
 
-def _stored(corrections: Mapping[OpId, Correction], names: Sequence[OpId]) -> dict[str, npt.NDArray[np.floating]]:
+def _stored(corrections: Mapping[OpId, Correction], names: Sequence[OpId]) -> dict[str, npt.NDArray[Any]]:
     """As arrays by field and place of the operator; weights take half the space where that loses nothing."""
-    arrays: dict[str, npt.NDArray[np.floating]] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for name, correction in corrections.items():
-        for field in ("bias", "scale", "weight"):
+        for field in ("bias", "scale", "weight", "taps"):
             if (values := getattr(correction, field)) is not None:
                 half = field == "weight" and np.array_equal(_halved(values), values)
                 arrays[f"{field}{names.index(name)}"] = values.astype(np.float16) if half else values
     return arrays
 
 
-def _read(arrays: Mapping[str, npt.NDArray[np.floating]], names: Sequence[OpId]) -> dict[OpId, Correction]:
+def _read(arrays: Mapping[str, npt.NDArray[Any]], names: Sequence[OpId]) -> dict[OpId, Correction]:
     """The inverse of `_stored`."""
-
-    def array(field: str, place: int) -> Floats | None:
-        values = arrays.get(f"{field}{place}")
-        return None if values is None else values.astype(np.float32)
-
-    found = ((name, array("bias", place), array("scale", place), array("weight", place)) for place, name in enumerate(names))
-    return {name: Correction(bias, scale, weight) for name, bias, scale, weight in found if bias is not None}
+    found = {}
+    for place, name in enumerate(names):
+        bias, scale, weight, taps = (arrays.get(f"{field}{place}") for field in ("bias", "scale", "weight", "taps"))
+        if bias is not None:
+            found[name] = Correction(bias, scale, None if weight is None else weight.astype(np.float32), taps)
+    return found

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from .configuration import EXACT, EXACT_CONFIGURATION, Configuration, OpId, Setting
+from .correction import Correction, Corrections
 from .errors import UsageError
 from .graph import Activation, Graph, Operator
 from .interfaces import Approximation, Statistics, Technique
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 _NO_TECHNIQUES: Mapping[str, Technique] = MappingProxyType({})
+_NO_CORRECTIONS: Corrections = MappingProxyType({})
 
 Known = Callable[[OpId], Statistics | None]
 """The statistics of an operator; None where there are none."""
@@ -41,13 +43,14 @@ def run(
     configuration: Configuration = EXACT_CONFIGURATION,
     techniques: Mapping[str, Technique] = _NO_TECHNIQUES,
     statistics: Known = _nothing,
+    corrections: Corrections = _NO_CORRECTIONS,
 ) -> tuple[Floats, ...]:
     """The outputs of a graph. inputs: float32 of exactly the graph's shapes. techniques: by name, those that the configuration uses.
-    statistics: of operators whose settings are fitted.
+    statistics: of operators whose settings are fitted. corrections: of the configuration.
 
     Raises UsageError where inputs do not fit, InfeasibleSetting where a setting means nothing for its operator.
     """
-    tensors = activations(graph, inputs, configuration, techniques, statistics)
+    tensors = activations(graph, inputs, configuration, techniques, statistics, corrections)
     return tuple(tensors[spec.name] for spec in graph.outputs)
 
 
@@ -57,6 +60,7 @@ def activations(
     configuration: Configuration = EXACT_CONFIGURATION,
     techniques: Mapping[str, Technique] = _NO_TECHNIQUES,
     statistics: Known = _nothing,
+    corrections: Corrections = _NO_CORRECTIONS,
 ) -> dict[str, Floats]:
     """Like `run`, but every tensor of the graph, by name."""
     found, wanted = [tuple(np.shape(x)) for x in inputs], [spec.shape for spec in graph.inputs]
@@ -64,7 +68,8 @@ def activations(
         raise UsageError(f"{graph.name} takes inputs of shapes {wanted}, not {found}")
     tensors = {spec.name: np.asarray(x, np.float32) for spec, x in zip(graph.inputs, inputs, strict=True)}
     for op in graph.operators:
-        tensors[op.output] = run_operator(graph, op, tensors, configuration[op.name], techniques, statistics)
+        correction = corrections.get(op.name)
+        tensors[op.output] = run_operator(graph, op, tensors, configuration[op.name], techniques, statistics, correction)
     return tensors
 
 
@@ -75,10 +80,12 @@ def run_operator(
     setting: Setting = EXACT,
     techniques: Mapping[str, Technique] = _NO_TECHNIQUES,
     statistics: Known = _nothing,
+    correction: Correction | None = None,
 ) -> Floats:
     """The output of one operator. inputs: at least the tensors that it reads, by name.
 
-    The parts of a setting work in the order of its spelling, each of their functions on what the one before it gave.
+    The parts of a setting work in the order of its spelling, each of their functions on what the one before it gave; a correction comes
+    after what they do to weights and bias, and before what they do to the output.
     """
     known = statistics(op.name) if setting else None
     parts = []
@@ -90,7 +97,14 @@ def run_operator(
         weight = _through(parts, "weight", op.constants["weight"])
         x = reads[op.inputs[0]]
         bias = _through(parts, "bias", op.constants["bias"])
+        if correction is not None and correction.weight is not None:
+            flat = np.zeros((len(weight), weight[0].size), np.float32)
+            flat[:, correction.taps] = correction.weight
+            weight, bias = flat.reshape(weight.shape), correction.bias
         y = _conv(graph, op, x, weight, bias) if op.kind == "conv" else x @ weight.T + bias
+        if correction is not None and correction.scale is not None:
+            along = (-1, 1, 1) if op.kind == "conv" else (-1,)
+            y = y * correction.scale.reshape(along) + correction.bias.reshape(along)
         y = _through(parts, "output", y)
     else:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

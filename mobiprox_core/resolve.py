@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .configuration import KnobSpace, Setting
+from .correction import Grade
 from .errors import DataError, DeviceError, ExperimentError, LoweringError
 from .experiment import DataChoice, Experiment
 from .interfaces import Backend, Heuristic, Meter, Samples, StrategyOffer, Technique
@@ -31,8 +32,8 @@ class Resolved:
     """An experiment with its network, data and plugins at hand.
 
     trace: None where there is none. already_softmax: whether the network's output is probabilities rather than logits.
-    macs: multiply-adds of each operator, per inference. calibrate: inputs that settings are fitted to, None where none is fitted;
-    unfitted: indices of the tuning inputs that are not among them, which the profile looks at.
+    macs: multiply-adds of each operator, per inference. calibrate: inputs that settings and levels are fitted to, None where none is;
+    recalibrate: the grade of levels' corrections, None where there are none; unfitted: indices of the tuning inputs that are not among them, which the profile looks at.
     """
 
     experiment: Experiment
@@ -51,6 +52,7 @@ class Resolved:
     macs: Mapping[str, int]
     plugins: Mapping[str, str]
     calibrate: Floats | None
+    recalibrate: Grade | None
     unfitted: npt.NDArray[np.int64]
 
     @property
@@ -96,7 +98,8 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
                 raise DeviceError(f"'{experiment.energy.name}' cannot measure here: {problem}", mend="leave 'energy' out")
     tune = _samples(experiment, "data.tune", experiment.tune, graph, registry)
     given = None if experiment.calibrate is None else _samples(experiment, "data.calibrate", experiment.calibrate, graph, registry)
-    calibrate, unfitted = _parts(tune, given, is_fitted(space, techniques))
+    recalibrate = _grade(experiment, is_fitted(space, techniques))
+    calibrate, unfitted = _parts(tune, given, is_fitted(space, techniques) or recalibrate is not None)
     return Resolved(
         experiment=experiment,
         network=network,
@@ -114,6 +117,7 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
         macs=MappingProxyType({op.name: graph.macs(op) for op in graph.operators}),
         plugins=MappingProxyType(_plugins(experiment, registry)),
         calibrate=calibrate,
+        recalibrate=recalibrate,
         unfitted=unfitted,
     )
 
@@ -121,6 +125,12 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
 def is_fitted(space: KnobSpace, techniques: Mapping[str, Technique]) -> bool:
     """Whether any setting needs calibration inputs."""
     return any(techniques[knobs.technique].needs_statistics(knobs) for op in space for setting in space[op] for knobs in setting)
+
+
+def _grade(experiment: Experiment, fitted: bool) -> Grade | None:
+    """How levels are corrected: as asked; if nobody asks, cheaply where there is something to fit to. fitted: whether settings are."""
+    asked = experiment.search.recalibrate or ("affine" if fitted or experiment.calibrate is not None else "off")
+    return "affine" if asked == "affine" else "full" if asked == "full" else None
 
 
 def _parts(tune: Samples, given: Samples | None, fitted: bool) -> tuple[Floats | None, npt.NDArray[np.int64]]:

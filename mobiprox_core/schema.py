@@ -32,7 +32,7 @@ _KIND = "x-mobiprox-kind"
 RESERVED: Mapping[str, frozenset[str]] = {
     "frontend": frozenset({"frontend"}),
     "dataset": frozenset({"dataset", "split"}),
-    "heuristic": frozenset({"heuristic", "max_loss_pp", "levels", "include", "exclude"}),
+    "heuristic": frozenset({"heuristic", "max_loss_pp", "levels", "include", "exclude", "recalibrate"}),
 }
 """Keys that stand beside a plugin's own options."""
 
@@ -59,6 +59,11 @@ def experiment_schema(registry: Registry, mentioned: Container[str] | None = Non
         },
         "include": {**patterns, "description": "approximate only operators whose names match one of these patterns, such as 'conv*'"},
         "exclude": {**patterns, "description": "leave operators exact whose names match one of these patterns"},
+        "recalibrate": {
+            "enum": ["affine", "full", "off", False],  # YAML reads a bare off as false
+            "description": "correct every level against the exact network's outputs on calibration inputs: a scale and a bias per channel, or "
+            "all weights; affine where there are calibration inputs, if left out",
+        },
     }
     data = {"$ref": "#/$defs/data"}
     return {

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import plugins
 from .configuration import EXACT, Configuration, KnobSetting, OpId, Setting
+from .correction import CorrectionsOf, Grade, none
 from .errors import DataError, UsageError
 from .heartbeat import Heartbeat
 from .interfaces import Device, Observation, Rerun, Runner, Statistics, Strategy, Technique
@@ -237,11 +238,13 @@ def open_model(
     calibrate: npt.NDArray[np.float32] | None = None,
     backend: str = "opencl",
     registry: Registry | None = None,
+    recalibrate: Grade | None = "affine",
 ) -> Model:
     """A network of an ONNX file under any configuration, without a search.
 
     settings: operator name -> setting, spelt as in files; operators left out are exact. calibrate: float32[N, ...], inputs that
-    settings are fitted to; without them, settings that need some are not legal.
+    settings are fitted to, and then the whole configuration; without them, settings that need some are not legal. recalibrate: how the
+    configuration is corrected, None for not at all.
 
     Raises UsageError for an unknown operator or an illegal setting, with the one that was probably meant; DataError for calibration
     inputs that the network cannot take.
@@ -259,8 +262,9 @@ def open_model(
     legal = {op.name: legal_settings(op, graph, techniques, fitted=calibrate is not None) for op in graph.operators}
     configuration = Configuration({name: checked_setting(name, spelt, legal, techniques) for name, spelt in (settings or {}).items()})
     opened = registry.get("backend", backend).open({} if device == "auto" else {"device": device})
-    statistics = _statistics(network, opened, calibrate)
-    runner = opened.load(lower(graph, opened.info, techniques, {}, [Configuration({}), configuration], statistics=statistics))
+    statistics, corrections = _fitted(network, opened, calibrate, techniques, recalibrate)
+    levels = [Configuration({}), configuration]
+    runner = opened.load(lower(graph, opened.info, techniques, {}, levels, statistics=statistics, corrections=corrections))
     runner.set_level(len(runner.plan.levels) - 1)
     operators = tuple(
         ModelOperator(op.name, op.kind, tuple(graph.shape(name) for name in op.reads), graph.shape(op.output), legal[op.name])
@@ -281,12 +285,17 @@ def _calibration_inputs(calibrate: npt.ArrayLike, graph: Graph) -> Floats:
     return inputs
 
 
-def _statistics(network: Network, device: Device, calibrate: Floats | None) -> Callable[[OpId], Statistics | None]:
+def _fitted(
+    network: Network, device: Device, calibrate: Floats | None, techniques: Mapping[str, Technique], recalibrate: Grade | None
+) -> tuple[Callable[[OpId], Statistics | None], CorrectionsOf]:
+    """What is known of operators, and how configurations are corrected."""
     if calibrate is None:
-        return lambda op: None
+        return (lambda op: None), none
+    from .recalibration import Recalibrator
     from .statistics import Calibration
 
-    return Calibration(network, device, calibrate)
+    calibration = Calibration(network, device, calibrate)
+    return calibration, none if recalibrate is None else Recalibrator(calibration, techniques, recalibrate)
 
 
 def legal_settings(op: Operator, graph: Graph, techniques: Mapping[str, Technique], *, fitted: bool = False) -> tuple[Setting, ...]:

@@ -18,6 +18,7 @@ from .interfaces import Candidate, LevelCalibration, Profile, Progress, Progress
 from .lab import Lab
 from .ledger import Journal, Json, Ledger, digest_file, write_json
 from .measure import Front, Measurer
+from .recalibration import Recalibrator
 from .replays import replay
 from .resolve import Resolved
 from .statistics import FEW, Calibration
@@ -68,7 +69,10 @@ def open_lab(resolved: Resolved, progress: ProgressSink = lambda progress: None)
             calibration = Calibration(resolved.network, device, resolved.calibrate, seed=experiment.seed, progress=progress)
             if len(resolved.calibrate) < FEW:
                 progress(Progress("calibrate", 0, 0, f"only {len(resolved.calibrate)} inputs to fit to; {FEW} or more are better"))
-        with Lab(resolved.network, device, resolved.techniques, resolved.tune.inputs, calibration) as lab:
+        recalibrator = None
+        if calibration is not None and resolved.recalibrate is not None:
+            recalibrator = Recalibrator(calibration, resolved.techniques, resolved.recalibrate, progress)
+        with Lab(resolved.network, device, resolved.techniques, resolved.tune.inputs, calibration, recalibrator) as lab:
             yield lab
     finally:
         device.close()
@@ -148,6 +152,7 @@ class Stages:
         inputs = {
             **self.tuning,
             "candidates": self.digest(CANDIDATES),
+            "recalibration": self.grade,
             "accepted loss and levels": [search.max_loss_pp, search.levels],
             "energy meter": None if meter is None else meter.to_json(),
             "effort": dataclasses.asdict(self.effort.measure),
@@ -156,7 +161,7 @@ class Stages:
         def work(journal: Journal) -> None:
             measurer = Measurer("measure", self.lab, journal, self.effort.measure, self.progress, self.observe)
             found = measurer.front(candidates, self.resolved.tune, search.max_loss_pp, search.levels, self.resolved.meter)
-            write_json(self.ledger.folder / FRONT, measure.front_to_json(found))
+            write_json(self.ledger.folder / FRONT, {**measure.front_to_json(found), "recalibration": self.grade})
 
         self.ledger.stage("measure", inputs, [FRONT], work)
         return measure.front_from_json(self.read(FRONT))
@@ -251,6 +256,11 @@ class Stages:
 
     # -- what they share
 
+    @property
+    def grade(self) -> str:
+        """How levels are corrected."""
+        return self.resolved.recalibrate or "off"
+
     def read(self, file: str) -> Json:
         return json.loads((self.ledger.folder / file).read_text(encoding="utf-8"))
 
@@ -268,6 +278,7 @@ class Stages:
             "device": dataclasses.asdict(self.lab.device.info),
             "precision": "float32, except where a setting says otherwise",
             "calibration inputs": 0 if self.resolved.calibrate is None else len(self.resolved.calibrate),
+            "recalibration": self.grade,
             "seed": experiment.seed,
             "python": platform.python_version(),
             "system": platform.platform(),

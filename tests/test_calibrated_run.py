@@ -19,6 +19,7 @@ from mobiprox_core import measure, pipeline, plugins, profile, reference
 from mobiprox_core.configuration import Configuration
 from mobiprox_core.errors import DataError, UsageError
 from mobiprox_core.interfaces import Progress
+from mobiprox_core.recalibration import Recalibrator
 from mobiprox_core.resolve import Resolved, resolve
 from mobiprox_core.session import Session, open_model
 from mobiprox_core.statistics import Calibration
@@ -149,7 +150,9 @@ def test_the_bundle_computes_what_the_fitted_settings_mean(folder: Path, finishe
     assert fitted, "no level has a fitted setting"
     registry, found = plugins.load(), resolved(folder, "default")
     device = registry.get("backend", "opencl").open({"threads": 1})
+    assert found.calibrate is not None
     known = Calibration(found.network, device, found.calibrate)
+    corrections = Recalibrator(known, found.techniques, "affine")
     graph = found.network.at_batch(1)
     [x] = np.load(folder / "data.npz")["x"][64:65]
     with Session.open(out / "bundle") as session:
@@ -157,7 +160,9 @@ def test_the_bundle_computes_what_the_fitted_settings_mean(folder: Path, finishe
         for level in fitted:
             session.level = level["level"]
             configuration = Configuration.from_json(level["settings"])
-            (expected,) = reference.run(graph, [x[None]], configuration, found.techniques, known)
+            correction = corrections(configuration)
+            assert "conv2" in correction
+            (expected,) = reference.run(graph, [x[None]], configuration, found.techniques, known, correction)
             np.testing.assert_allclose(session.infer(x).outputs, expected[0], rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     device.close()
 
