@@ -1,0 +1,1 @@
+"""Mobiprox on phones: the native runtime, driven over adb."""
