@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .batches import BATCH, filled
-from .configuration import Configuration, KnobSetting, KnobSpace, OpId, Setting
+from .configuration import EXACT_CONFIGURATION, Configuration, KnobSetting, KnobSpace, OpId, Setting
 from .correction import CorrectionsOf, none
-from .errors import InfeasibleSetting
+from .errors import DeviceError, InfeasibleSetting
 from .interfaces import Device, Meter, Progress, ProgressSink, Runner, Statistics, Technique
 from .lowering import lower
 
@@ -24,8 +24,15 @@ if TYPE_CHECKING:
     from .statistics import Calibration
 
 
+MOST_WRONG = 1e-3
+"""Greatest difference of an exact output from the reference, relative to the largest one, on a device that is unproven."""
+
+
 class Lab:
-    """One network on one opened device. A context manager: whatever it loaded is closed at the end."""
+    """One network on one opened device. A context manager: whatever it loaded is closed at the end.
+
+    A device that says of itself ``unproven`` runs the exact network beside the reference first.
+    """
 
     def __init__(
         self,
@@ -48,6 +55,8 @@ class Lab:
         self._loaded: tuple[tuple[object, ...], Runner] | None = None
 
     def __enter__(self) -> Lab:
+        if getattr(self.device, "unproven", False):
+            self.prove()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,13 +113,21 @@ class Lab:
             corrections=self.corrections,
         )
 
-    def levels(self, configurations: Sequence[Configuration], batch: int) -> Runner:
-        """A runner with these levels; the last one is kept, so that asking again costs nothing."""
-        key = (tuple(configurations), batch)
-        if self._loaded is None or self._loaded[0] != key:
-            self.unload()
-            self._loaded = key, self.device.load(self.lower(configurations, batch))
-        return self._loaded[1]
+    def prove(self) -> None:
+        """See that the device computes what the reference says, before anything is timed on it. Raises DeviceError."""
+        import numpy as np
+
+        from . import reference
+
+        batch = self.first(self.single)
+        wanted = reference.run(self.network.at_batch(self.single), [batch])[0]
+        found = self.levels([EXACT_CONFIGURATION], self.single).run(batch)
+        worst = float(np.abs((found[0] if isinstance(found, tuple) else found) - wanted).max())
+        if not worst <= MOST_WRONG * max(float(np.abs(wanted).max()), 1e-6):
+            raise DeviceError(
+                f"'{self.device.info.name}' computes '{self.network.name}' wrongly: the exact network differs from the reference by {worst:.2g}",
+                mend="nothing is timed on it; choose another device, or update its driver",
+            )
 
     def unload(self) -> None:
         if self._loaded is not None:
@@ -158,10 +175,16 @@ class Lab:
 
 
 def through(runner: Runner, inputs: Floats) -> Floats:
-    """Class scores float32[N, K] of inputs[N, ...] at the runner's present level; the last batch is filled up and cut."""
+    """Class scores float32[N, K] of inputs[N, ...] at the runner's present level; the last batch is filled up and cut.
+
+    A runner that is far away may have ``run_many(inputs)``: whole batches, float32[k * batch, ...], that travel together.
+    """
     import numpy as np
 
     batch = runner.plan.batch
+    run_many = getattr(runner, "run_many", None)
+    if run_many is not None and len(runner.plan.inputs) == 1:
+        return scores(run_many(filled(inputs, -(-len(inputs) // batch) * batch)))[: len(inputs)].copy()
     results = []
     for start in range(0, len(inputs), batch):
         part = inputs[start : start + batch]
