@@ -113,6 +113,14 @@ class Lab:
             corrections=self.corrections,
         )
 
+    def levels(self, configurations: Sequence[Configuration], batch: int) -> Runner:
+        """A runner with these levels; the last one is kept, so that asking again costs nothing."""
+        key = (tuple(configurations), batch)
+        if self._loaded is None or self._loaded[0] != key:
+            self.unload()
+            self._loaded = key, self.device.load(self.lower(configurations, batch))
+        return self._loaded[1]
+
     def prove(self) -> None:
         """See that the device computes what the reference says, before anything is timed on it. Raises DeviceError."""
         import numpy as np
