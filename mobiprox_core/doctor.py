@@ -126,13 +126,17 @@ def _of_loading(plugin: Plugin, probe: Probe) -> Iterator[Finding]:
         )
     for warning in described["warnings"]:
         yield Finding("note", f"{plugin}: {warning}", f"upgrade it: pip install --upgrade {plugin.distribution}", plugin.name)
-    for kind, names in plugins.promised(plugin.name).items():
-        offered = described["offers"].get(kind, ())
-        if problem is None and not set(names) & set(offered):
-            wrong = f"{plugin} is called as one that offers the {kind} '{names[0]}', but does not"
-            right = KINDS[kind].prefix
-            named = next(iter(offered), None)
-            yield _error(plugin, wrong, f"in the plugin: call its entry point '{right}_{named}'" if named else plugin.fault("").mend)
+    for kind, offered in described["offers"].items():
+        promised = plugins.promised(plugin.name).get(kind, ())
+        if set(promised) - set(offered):
+            wrong = f"{plugin} is called as one that offers the {kind} '{promised[0]}', but does not"
+            yield _error(plugin, wrong, f"in the plugin: call its entry point '{KINDS[kind].prefix}_{offered[0]}'")
+        elif untold := sorted(set(offered) - set(plugin.offers.get(kind, ()))):
+            what = f"{plugin} offers the {kind} {', '.join(untold)}, which its metadata does not tell: 'mobiprox plugins list' cannot know"
+            yield Finding("note", what, f'in the plugin: declare it in [project.entry-points."mobiprox.{kind}"]', plugin.name)
+    if problem is None and (lacking := set(plugins.promised(plugin.name)) - set(described["offers"])):
+        wrong = f"{plugin} is called as one that offers a {lacking.pop()}, but offers none"
+        yield _error(plugin, wrong, "in the plugin: begin the name of its entry point with another word, or offer one")
     if not plugin.interfaces:
         newest = f"mobiprox[interface{hookspecs.INTERFACES[-1]}]"
         yield Finding(

@@ -237,9 +237,8 @@ def _installed(allow: Sequence[str] | None) -> tuple[list[tuple[Plugin, metadata
     restricted = allow is None and ALLOW_LIST in os.environ
     if restricted:
         allow = [name.strip() for name in os.environ[ALLOW_LIST].split(",") if name.strip()]
-    entries = sorted(
-        ((_record(entry), entry) for entry in metadata.entry_points(group=GROUP)), key=lambda f: (f[0].name, f[0].distribution)
-    )
+    found_entries = ((_record(entry), entry) for entry in metadata.entry_points(group=GROUP))
+    entries = sorted(found_entries, key=lambda found: (found[0].name, found[0].distribution))
     found: dict[str, tuple[Plugin, metadata.EntryPoint | None]] = {}
     left_out = []
     for plugin, entry in entries:
@@ -268,9 +267,22 @@ def _foreign(plugin: Plugin) -> PluginError | None:
     return plugin.fault(f"speaks plugin interface {' and '.join(map(str, spoken))}, this Mobiprox speaks {ours}", mend)
 
 
-def promised(name: str) -> Mapping[str, tuple[str, ...]]:
+def promised(name: str) -> dict[str, tuple[str, ...]]:
     """Kind -> what an entry point of this name offers by convention: ``approx_spline`` the technique ``spline``."""
     return {kind.name: (name.removeprefix(f"{kind.prefix}_"),) for kind in KINDS.values() if name.startswith(f"{kind.prefix}_")}
+
+
+def _told(entry: metadata.EntryPoint) -> dict[str, tuple[str, ...]]:
+    """What a plugin offers according to metadata: what its name promises, and what its distribution declares of the same module.
+
+    A plugin that offers more than its name says declares it as ``[project.entry-points."mobiprox.KIND"]``, each name with the module.
+    """
+    offers = {kind: set(names) for kind, names in promised(entry.name).items()}
+    for other in entry.dist.entry_points if entry.dist is not None else ():
+        kind = other.group.removeprefix(f"{GROUP}.")
+        if other.group != GROUP and other.value == entry.value and kind in KINDS:
+            offers.setdefault(kind, set()).add(other.name)
+    return {kind: tuple(sorted(offers[kind])) for kind in KINDS if kind in offers}
 
 
 def load(allow: Sequence[str] | None = None) -> Registry:
@@ -410,7 +422,7 @@ def _record(entry: metadata.EntryPoint) -> Plugin:
     lines = re.findall(r"^(Name|Version|Summary|Requires-Dist): *(.*)$", about.partition("\n\n")[0], re.MULTILINE)
     found = dict(lines)
     name, version, summary = (found.get(key, "") for key in ("Name", "Version", "Summary"))
-    return Plugin(entry.name, name, version, summary, tuple(value for key, value in lines if key == "Requires-Dist"), promised(entry.name))
+    return Plugin(entry.name, name, version, summary, tuple(value for key, value in lines if key == "Requires-Dist"), _told(entry))
 
 
 def _uninstall(*plugins: Plugin) -> str:

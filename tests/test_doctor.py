@@ -110,12 +110,21 @@ def test_requirements_that_are_not_met_are_named_with_who_else_asks(tmp_path: Pa
 def test_names_that_two_plugins_have_are_told_with_both(tmp_path: Path) -> None:
     distribution(tmp_path, "approx_spline", TECHNIQUE)
     distribution(tmp_path, "approx_curve", offering("mobiprox_techniques", "curve", "spline"))
-    _, [offers] = examined(tmp_path, "approx_spline", "approx_curve")
+    _, [offers, untold] = examined(tmp_path, "approx_spline", "approx_curve")
+    assert untold["grade"] == "note"
     assert "both offer the technique 'spline'" in offers["what"]
     distribution(tmp_path, "approx_spline", TECHNIQUE, dist="another")
     _, [entries] = examined(tmp_path, "approx_spline")
     assert "plugin 'approx_spline' (another)" in entries["what"]
     assert "pip uninstall stranger-approx-spline" in entries["mend"]
+
+
+def test_what_a_plugin_offers_beside_its_name_is_declared_in_its_metadata(site: Path) -> None:
+    distribution(site, "approx_spline", offering("mobiprox_techniques", "spline", "curve"))
+    with (site / "stranger_approx_spline-1.2.3.dist-info" / "entry_points.txt").open("a") as file:
+        file.write("[mobiprox.technique]\ncurve = stranger_approx_spline_module\n")
+    [plugin] = plugins.survey()
+    assert plugin.offers == {"technique": ("curve", "spline")}
 
 
 def test_without_any_usable_device_it_is_an_error_and_else_a_note(tmp_path: Path) -> None:

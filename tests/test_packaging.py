@@ -173,7 +173,11 @@ def test_a_wheel_says_what_it_is_and_what_it_needs(folder: Path, unpacked: dict[
     else:
         assert str(needed["mobiprox"]) == "<0.2,>=0.1"
         assert needed["mobiprox"].contains(mobiprox_core.__version__)
-        assert entries == {("mobiprox", folder.name, f"mobiprox_{folder.name}.plugin")}
+        module = f"mobiprox_{folder.name}.plugin"
+        assert {entry for entry in entries if entry[0] == "mobiprox"} == {("mobiprox", folder.name, module)}
+        assert {(group.removeprefix("mobiprox.") in plugins.KINDS, value) for group, _, value in entries if group != "mobiprox"} <= {
+            (True, module)
+        }
 
 
 # ------------------------------------------------------------------------------------------------------- alone, and with one missing
@@ -217,6 +221,7 @@ def test_core_alone_says_how_to_get_plugins(unpacked: dict[Path, Path], librarie
 CHOICES = {
     "frontend": "onnx",
     "dataset": "arrays",
+    "qos": "accuracy",
     "technique": "perforation",
     "heuristic": "knapsack",
     "backend": "opencl",
@@ -241,6 +246,7 @@ def experiment(folder: Path, **other: str) -> str:
         "data": {"tune": data, "test": data},
         "techniques": [chosen["technique"]],
         "search": {"heuristic": chosen["heuristic"]},
+        "qos": chosen["qos"],
         "backend": chosen["backend"],
         "strategy": chosen["strategy"],
         "energy": chosen["meter"],
