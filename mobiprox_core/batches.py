@@ -31,10 +31,10 @@ def parted(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
 
 
 def digest_of_samples(samples: Samples) -> str:
-    """SHA-256 of inputs and labels."""
+    """SHA-256 of inputs, labels, groups and targets."""
     return digest(
         [
-            [str(array.dtype), list(array.shape), sha256(np.ascontiguousarray(array).tobytes()).hexdigest()]
-            for array in (samples.inputs, np.empty(0) if samples.labels is None else samples.labels)
+            None if array is None else [str(array.dtype), list(array.shape), sha256(np.ascontiguousarray(array).tobytes()).hexdigest()]
+            for array in (samples.inputs, samples.labels, samples.groups, samples.targets)
         ]
     )

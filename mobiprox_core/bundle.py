@@ -45,9 +45,19 @@ INT32 = (-(1 << 31), (1 << 31) - 1)
 DTYPES = ("float32", "int32", "float16", "int16", "uint16", "int8", "uint8")
 
 
+@dataclass(frozen=True, slots=True)
+class Qos:
+    """What losses are of: the name of a measure, and its unit. classifies: whether outputs are scores of classes."""
+
+    name: str
+    unit: str
+    higher_is_better: bool = True
+    classifies: bool = True
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """What ships. points and calibration: one per level of the plan, level 0 exact.
+    """What ships. qos: what the losses of the points are. points and calibration: one per level of the plan, level 0 exact.
 
     backend: what the plan was made for, with its options. strategy: None where levels are set by hand. classes: names in label order, or empty.
     already_softmax: whether outputs are probabilities rather than logits. provenance: whatever a person needs to trust the numbers.
@@ -60,6 +70,7 @@ class Bundle:
     strategy: Choice | None = None
     classes: tuple[str, ...] = ()
     already_softmax: bool = False
+    qos: Qos = Qos("accuracy", "pp")
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -86,6 +97,7 @@ def write(bundle: Bundle, folder: Path) -> None:
         "backend": _choice_to_json(bundle.backend),
         "classes": list(bundle.classes),
         "already_softmax": bundle.already_softmax,
+        "qos": dataclasses.asdict(bundle.qos),
         "levels": [_point_to_json(level, point) for level, point in enumerate(bundle.points)],
         "calibration": calibration_to_json(bundle.calibration),
         "strategy": None if bundle.strategy is None else _choice_to_json(bundle.strategy),
@@ -102,7 +114,8 @@ def _choice_to_json(choice: Choice) -> dict[str, Any]:
 def _point_to_json(level: int, point: OperatingPoint) -> dict[str, Any]:
     return {
         "level": level,
-        "qos_loss_pp": point.qos_loss_pp,
+        "qos_loss": point.qos_loss,
+        "qos_loss_upper": point.qos_loss_upper,
         "latency_ms": point.latency_ms,
         "energy_mj": point.energy_mj,
         "settings": point.configuration.to_json(),
@@ -192,7 +205,7 @@ def read(folder: Path) -> Bundle:
     index = _parse(_content(folder, INDEX), f"{folder / INDEX}")
     if (schema := index["schema"].integer()) != SCHEMA:
         index["schema"].fail(f"this version reads schema {SCHEMA}, not {schema}", "make the bundle again, or upgrade mobiprox")
-    index.only("schema", "name", "backend", "classes", "already_softmax", "levels", "calibration", "strategy", "provenance", "files")
+    index.only("schema", "name", "backend", "classes", "already_softmax", "qos", "levels", "calibration", "strategy", "provenance", "files")
     files = {node.key: node for node in index["files"].items()}
     if set(files) != {PLAN, WEIGHTS, PROGRAM}:
         index["files"].fail(f"wanted are exactly {PLAN}, {WEIGHTS}, {PROGRAM}")
@@ -219,6 +232,7 @@ def read(folder: Path) -> Bundle:
         strategy=None if index["strategy"].value is None else _read_choice(index["strategy"]),
         classes=classes,
         already_softmax=index["already_softmax"].boolean(),
+        qos=_read_qos(index["qos"]),
         provenance=index["provenance"].mapping(),
     )
 
@@ -325,8 +339,13 @@ def _read_choice(node: _Node) -> Choice:
     return Choice(node["name"].text(), node["options"].mapping())
 
 
+def _read_qos(node: _Node) -> Qos:
+    node.only("name", "unit", "higher_is_better", "classifies")
+    return Qos(node["name"].text(), node["unit"].text(), node["higher_is_better"].boolean(), node["classifies"].boolean())
+
+
 def _read_point(node: _Node, level: int, plan: ExecutionPlan) -> OperatingPoint:
-    node.only("level", "qos_loss_pp", "latency_ms", "energy_mj", "settings")
+    node.only("level", "qos_loss", "qos_loss_upper", "latency_ms", "energy_mj", "settings")
     if node["level"].integer() != level:
         node["level"].fail(f"levels stand in order; wanted is {level}")
     names = {operator.name for operator in plan.operators}
@@ -338,10 +357,11 @@ def _read_point(node: _Node, level: int, plan: ExecutionPlan) -> OperatingPoint:
         for operator, variant in zip(plan.operators, plan.levels[level], strict=True):
             if operator.variants[variant].setting != configuration[operator.name]:
                 node["settings"].fail(f"'{operator.name}' runs as '{operator.variants[variant].setting}' in the plan")
-    energy = node["energy_mj"]
+    energy, upper = node["energy_mj"], node["qos_loss_upper"]
     return OperatingPoint(
         configuration,
-        qos_loss_pp=node["qos_loss_pp"].number(),
+        qos_loss=node["qos_loss"].number(),
+        qos_loss_upper=None if upper.value is None else upper.number(),
         latency_ms=node["latency_ms"].number(),
         energy_mj=None if energy.value is None else energy.number(),
     )

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from .document import Document, KeyPath, spell
 from .errors import ExperimentError, Fault, MobiproxError, UsageError
 from .ledger import digest, digest_file
 from .plugins import Registry
-from .schema import DEFAULT_LEVELS, DEFAULT_MAX_LOSS_PP, RESERVED, SCHEMA_NUMBER, choice_schema, experiment_schema, faults, paths
+from .schema import COSTS, DEFAULT_CONFIDENCE, DEFAULT_LEVELS, RESERVED, SCHEMA_NUMBER, choice_schema, experiment_schema, faults, paths
 
 Options = Mapping[str, Any]
 
@@ -54,18 +54,36 @@ class DataChoice:
 class Search:
     """The heuristic with its options, and what core itself asks of a search.
 
-    max_loss_pp: accuracy that may be lost, in percentage points. levels: how many to ship at most, the exact one included.
-    include, exclude: patterns of operator names, as `fnmatch` reads them. recalibrate: affine, full or off; None: affine where there are
-    calibration inputs.
+    max_loss: what may be lost, in the unit of the measure; None for the measure's own default. in_points: it was given as `max_loss_pp`.
+    max_part_loss: of any class or group alone; None for three times `max_loss`. confidence: that other data lose no more.
+    max_latency_ms, max_energy_mj, max_size_mb: of one inference, of one level; None where there is no limit. weights: cost -> its weight,
+    relative costs are summed by them. levels: how many to ship at most, the exact one included. include, exclude: patterns of operator
+    names, as `fnmatch` reads them. recalibrate: affine, full or off; None: affine where there are calibration inputs.
     """
 
     heuristic: str
     options: Options
-    max_loss_pp: float
-    levels: int
+    max_loss: float | None = None
+    levels: int = DEFAULT_LEVELS
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
+    in_points: bool = False
+    max_part_loss: float | None = None
+    confidence: float = DEFAULT_CONFIDENCE
+    max_latency_ms: float | None = None
+    max_energy_mj: float | None = None
+    max_size_mb: float | None = None
+    weights: Mapping[str, float] = field(default_factory=lambda: {COSTS[0]: 1.0})
     recalibrate: str | None = None
+
+    @property
+    def needs_energy(self) -> bool:
+        """Whether configurations are chosen by their energy."""
+        return self.max_energy_mj is not None or self.weights.get("energy", 0) > 0
+
+    @property
+    def needs_size(self) -> bool:
+        return self.max_size_mb is not None or self.weights.get("size", 0) > 0
 
     def admits(self, operator: str) -> bool:
         """Whether an operator of this name may be approximated."""
@@ -74,12 +92,22 @@ class Search:
     def to_json(self) -> dict[str, Any]:
         return {
             "heuristic": self.heuristic,
-            "max_loss_pp": self.max_loss_pp,
+            **self.demands(),
             "levels": self.levels,
             "include": list(self.include),
             "exclude": list(self.exclude),
             **({} if self.recalibrate is None else {"recalibrate": self.recalibrate}),
             **self.options,
+        }
+
+    def demands(self) -> dict[str, Any]:
+        """Limits and objectives, without those that are left to defaults."""
+        limits = ("max_part_loss", "max_latency_ms", "max_energy_mj", "max_size_mb")
+        return {
+            **({} if self.max_loss is None else {"max_loss_pp" if self.in_points else "max_loss": self.max_loss}),
+            **{key: getattr(self, key) for key in limits if getattr(self, key) is not None},
+            "confidence": self.confidence,
+            "weights": dict(sorted(self.weights.items())),
         }
 
 
@@ -105,13 +133,14 @@ class Experiment:
     strategy: Choice | None = None
     trace: DataChoice | None = None
     energy: Choice | None = None
+    qos: Choice | None = None
     one_temperature: bool = False
     seed: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The content in one spelling, defaults of core filled in; it does not change with comments, order or layout."""
         data = {"tune": self.tune, "test": self.test, "calibrate": self.calibrate}
-        rest = {"strategy": self.strategy, "trace": self.trace, "energy": self.energy}
+        rest = {"qos": self.qos, "strategy": self.strategy, "trace": self.trace, "energy": self.energy}
         return {
             "mobiprox": SCHEMA_NUMBER,
             "model": {"frontend": self.model.name, **self.model.options},
@@ -239,6 +268,7 @@ def _own_schemas(value: Mapping[str, Any], registry: Registry) -> Iterator[tuple
         places.append((kind, path, _items(_at(value, path)).get(key)))
     for kind, path in (
         *(("technique", ("techniques", index)) for index in _items(value.get("techniques"))),
+        ("qos", ("qos",)),
         ("backend", ("backend",)),
         ("strategy", ("strategy",)),
         ("meter", ("energy",)),
@@ -304,6 +334,25 @@ def _contradictions(value: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str, st
             if name in seen:
                 yield ("techniques", index), f"'{name}' stands twice", "put all its options in one entry"
             seen.add(name)
+    search = _items(value.get("search"))
+    for one, other in (("max_loss", "max_loss_pp"), ("weights", "minimize")):
+        if one in search and other in search:
+            yield ("search", one), f"'{one}' and '{other}' say the same in two ways", "keep one of them"
+    weights = _items(search.get("weights"))
+    if weights and not any(isinstance(weight, int | float) and weight > 0 for weight in weights.values()):
+        yield ("search", "weights"), "no weight is above 0, so nothing would be made small", "for example 'weights: {latency: 1}'"
+    if "energy" not in value:
+        for key, asked in (
+            ("max_energy_mj", "max_energy_mj" in search),
+            ("minimize", search.get("minimize") == "energy"),
+            ("weights", weights.get("energy")),
+        ):
+            if asked:
+                yield (
+                    ("search", key),
+                    "energy is asked for, and there is no meter",
+                    "add 'energy: NAME'; 'mobiprox plugins list' has the meters",
+                )
     if "trace" in value and "strategy" not in value:
         yield ("trace",), "a trace is replayed with a strategy, and there is none", "add 'strategy: NAME', or remove the trace"
 
@@ -313,7 +362,14 @@ def _experiment(text: Document, folder: Path, value: Mapping[str, Any], files: M
     own = value["search"]
     search = Search(
         heuristic=own["heuristic"],
-        max_loss_pp=float(own.get("max_loss_pp", DEFAULT_MAX_LOSS_PP)),
+        max_loss=own.get("max_loss_pp", own.get("max_loss")),
+        in_points="max_loss_pp" in own,
+        max_part_loss=own.get("max_part_loss"),
+        confidence=float(own.get("confidence", DEFAULT_CONFIDENCE)),
+        max_latency_ms=own.get("max_latency_ms"),
+        max_energy_mj=own.get("max_energy_mj"),
+        max_size_mb=own.get("max_size_mb"),
+        weights=MappingProxyType(dict(own.get("weights") or {own.get("minimize", COSTS[0]): 1.0})),
         levels=own.get("levels", DEFAULT_LEVELS),
         include=tuple(own.get("include", ("*",))),
         exclude=tuple(own.get("exclude", ())),
@@ -333,6 +389,7 @@ def _experiment(text: Document, folder: Path, value: Mapping[str, Any], files: M
         strategy=_choice(value["strategy"]) if "strategy" in value else None,
         trace=_data(value["trace"]) if "trace" in value else None,
         energy=_choice(value["energy"]) if "energy" in value else None,
+        qos=_choice(value["qos"]) if "qos" in value else None,
         one_temperature=value.get("temperature") == "network",
         seed=value.get("seed", 0),
         files=MappingProxyType(dict(files)),

@@ -261,15 +261,16 @@ class OperatorBuilder(Protocol):
 class SettingProfile:
     """One operator under one setting, measured alone on the device, the rest of the network exact.
 
-    latency_ms: of the operator alone, with a 95 % confidence half-width. divergence: mean KL of the network's output from the
-    exact one, in nats. loss_pp: accuracy points lost on the profiled samples; None without labels.
+    latency_ms: of the operator alone, with a 95 % confidence half-width. divergence: of the network's output from the exact one: mean KL in
+    nats where the network classifies, else squared error relative to the variance of the exact output. loss: on the profiled samples, in
+    the unit of the experiment's measure; None where it was not looked at.
     """
 
     setting: Setting
     latency_ms: float
     latency_ci_ms: float
     divergence: float
-    loss_pp: float | None = None
+    loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,12 +498,13 @@ class StrategyOffer(Offer, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a long stage stands: `done` of `total` steps; total 0 while unknown."""
+    """Where a long stage stands: `done` of `total` steps; total 0 while unknown. remaining_s: what the rest of them will take, if known."""
 
     stage: str
     done: int
     total: int
     note: str = ""
+    remaining_s: float | None = None
 
 
 ProgressSink = Callable[[Progress], None]

@@ -113,6 +113,10 @@ class Lab:
             corrections=self.corrections,
         )
 
+    def size_bytes(self, configurations: Sequence[Configuration]) -> list[int]:
+        """Of the weights and tables that each configuration needs by itself, the exact one first."""
+        return list(self.levels(configurations, self.single).plan.notes["level_bytes"])
+
     def levels(self, configurations: Sequence[Configuration], batch: int) -> Runner:
         """A runner with these levels; the last one is kept, so that asking again costs nothing."""
         key = (tuple(configurations), batch)

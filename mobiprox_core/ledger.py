@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from .cache import cache_folder
 from .errors import UsageError
 
 Json = Any
@@ -51,17 +52,20 @@ class Journal:
         self._path = path
         self._scope = scope
         self._known: dict[str, Json] = {}
+        self._torn = False
         if path.exists():
             raw = path.read_bytes()
-            whole = raw[: raw.rfind(b"\n") + 1]
-            if whole != raw:  # the line that was being written when the run was interrupted
-                path.write_bytes(whole)
-            for line in whole.decode("utf-8", "replace").splitlines():
+            self._torn = bool(raw) and not raw.endswith(b"\n")  # the line that was being written when a run was interrupted
+            for line in raw.decode("utf-8", "replace").splitlines():
                 try:
                     entry = json.loads(line)
                     self._known[entry["key"]] = entry["value"]
                 except (ValueError, KeyError, TypeError):
                     continue  # a damaged line is a measurement lost, no more
+
+    def __len__(self) -> int:
+        """How many measurements there are, of all scopes."""
+        return len(self._known)
 
     def recall(self, *what: str | int | Sequence[str]) -> Json | None:
         """The value noted under `what`, or None."""
@@ -69,13 +73,22 @@ class Journal:
 
     def note(self, *what: str | int | Sequence[str], value: Json) -> Json:
         """Write a value down, and return it."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": self._key(what), "what": what, "value": value}, allow_nan=False) + "\n")
+        line = json.dumps({"key": self._key(what), "what": what, "value": value}, allow_nan=False)
+        with self._path.open("ab", buffering=0) as file:  # one write, so that lines of two runs do not mix
+            file.write(("\n" * self._torn + line + "\n").encode())
+        self._torn = False
         self._known[self._key(what)] = value
         return value
 
     def _key(self, what: tuple[str | int | Sequence[str], ...]) -> str:
         return digest([self._scope, *what])
+
+
+def shared_journal(kind: str, scope: str) -> Journal:
+    """The journal of everything with this scope, whatever run measures it."""
+    folder = cache_folder() / kind
+    folder.mkdir(exist_ok=True)
+    return Journal(folder / f"{scope}.jsonl", scope)
 
 
 class Ledger:
@@ -105,16 +118,29 @@ class Ledger:
         """How long each finished stage took, whenever it ran."""
         return MappingProxyType({name: float(entry["seconds"]) for name, entry in self._stages.items()})
 
-    def stage(self, name: str, inputs: Mapping[str, Json], files: Sequence[str], work: Callable[[Journal], None]) -> None:
+    def stage(
+        self,
+        name: str,
+        inputs: Mapping[str, Json],
+        files: Sequence[str],
+        work: Callable[[Journal], None],
+        choices: Mapping[str, Json] = MappingProxyType({}),
+        shared: str = "",
+    ) -> None:
         """Do `work`, which leaves `files`, unless the same work on the same inputs has left the same files before.
 
-        inputs: all that the result depends on, under names that a person understands.
+        inputs: all that measurements depend on; choices: what else the result depends on, so that other choices still find the
+        measurements. Both under names that a person understands. shared: keep the measurements below the cache folder, under this name,
+        where other runs on the same inputs find them.
         """
-        wanted = {key: value if isinstance(value, str) else digest(value) for key, value in inputs.items()}
+        wanted = {key: value if isinstance(value, str) else digest(value) for key, value in {**inputs, **choices}.items()}
         if self._is_done(name, wanted, files):
             self._say(name, "done before")
             return
-        journal = Journal(self.folder / JOURNAL, digest([name, wanted]))
+        scope = digest([name, {key: wanted[key] for key in inputs}])
+        journal = shared_journal(shared, scope) if shared else Journal(self.folder / JOURNAL, scope)
+        if shared and len(journal):
+            self._say(name, f"{len(journal)} measurements of earlier runs are at hand")
         started = time.perf_counter()
         work(journal)
         self._stages[name] = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +14,21 @@ import numpy.typing as npt
 
 from .adaptation import Reliability, calibrate, reliability
 from .configuration import EXACT_CONFIGURATION, Configuration
-from .interfaces import Candidate, LevelCalibration, Meter, Progress, ProgressSink, Samples
+from .interfaces import Candidate, LevelCalibration, Meter, Profile, Progress, ProgressSink, Samples
 from .lab import Lab, side_by_side, through
-from .ledger import Journal
+from .ledger import Journal, Json
 from .measurement import OperatingPoint
-from .selection import choose, contenders, evenly, within_reach
+from .prediction import POWERS, Latency, RawLoss, Scale, Table, Trust, additive, trust
+from .qos import Judge, Loss, Statistics
+from .selection import Demands, choose, contenders, evenly, halved, within_reach
 
 if TYPE_CHECKING:
     from .interfaces import Floats
 
 Observer = Callable[[OperatingPoint], None]
-Labels = npt.NDArray[np.int64]
+
+PARTS = (slice(0, None, 4), slice(2, None, 4), slice(1, None, 2))
+"""The data in three parts, each spread over all of it: a quarter, another quarter, the other half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,11 @@ class Effort:
     round_s, confirm_s, energy_s: seconds of timing per configuration.
     """
 
-    first: int = 12
+    first: int = 10
     least: int = 24
     most: int = 96
     loss_s: float = 20.0
-    round_s: float = 0.25
+    round_s: float = 0.15
     confirm_s: float = 0.5
     energy_s: float = 2.0
 
@@ -46,16 +51,20 @@ class Effort:
 class Front:
     """What was measured on tuning data. points: everything; levels: what ships, level 0 exact.
 
-    tune_accuracy: of the exact network, 0..1; None without labels, where a loss is disagreement with the exact network.
+    score: of the exact network, in the unit of the measure. trust: how far predictions were right.
     """
 
     points: tuple[OperatingPoint, ...]
     levels: tuple[OperatingPoint, ...]
-    tune_accuracy: float | None
+    score: float
+    trust: tuple[Trust, ...] = ()
 
 
 class Measurer:
-    """Measures configurations of one network on one device; what the journal knows is not measured again."""
+    """Measures configurations of one network on one device; what the journals know is not measured again.
+
+    losses: holds the statistics of single samples, which are the same whenever they are measured.
+    """
 
     def __init__(
         self,
@@ -65,59 +74,108 @@ class Measurer:
         effort: Effort,
         progress: ProgressSink,
         observe: Observer = lambda point: None,
+        losses: Journal | None = None,
     ) -> None:
         self.stage = stage
         self.lab = lab
         self.journal = journal
+        self.losses = journal if losses is None else losses
         self.effort = effort
         self.progress = progress
         self.observe = observe
+        self._exact: dict[tuple[str, int], Floats] = {}
 
-    def front(self, candidates: Sequence[Candidate], tune: Samples, max_loss_pp: float, levels: int, meter: Meter | None) -> Front:
+    def front(
+        self,
+        candidates: Sequence[Candidate],
+        profile: Profile,
+        predictors: Mapping[str, RawLoss],
+        judge: Judge,
+        demands: Demands,
+        meter: Meter | None,
+    ) -> Front:
         """A few candidates over the whole range, then more of those whose loss can be borne; levels are chosen from what is left.
 
-        Accuracy comes first in the second round, and only what may be on the front by its predicted latency is timed; what may be on
-        it by that timing is timed again, longer.
+        The first round tells what the profile's predictions are worth, and scales them. Candidates of the second are halved twice on
+        growing parts of the data; only what may be on the front by its predicted latency is timed, and what may be on it by that timing
+        is timed again, longer.
         """
         started = perf_counter()
-        exact_labels = self.predicted("tune", tune.inputs, [EXACT_CONFIGURATION])[0]
         spread = evenly(candidates, self.effort.first)
-        self.predicted("tune", tune.inputs, [c.configuration for c in spread])
+        self.statistics("tune", judge, [EXACT_CONFIGURATION, *(c.configuration for c in spread)])
         count = self.second_round((perf_counter() - started) / (len(spread) + 1))
-        first = self.points(spread, tune, exact_labels)
-        near = evenly(within_reach(candidates, first, max_loss_pp), count)
-        losses = [
-            loss_pp(labels, exact_labels, tune.labels)[0] for labels in self.predicted("tune", tune.inputs, [c.configuration for c in near])
+        points = self.points([c.configuration for c in spread], judge)
+        exact = points[EXACT_CONFIGURATION]
+        first = {c: p for c, p in points.items() if c.settings}
+        near = evenly(within_reach(candidates, first, demands.max_loss), count)
+        survivors = [
+            near[i] for i in self.survivors([c.configuration for c in near], [c.latency_ms for c in near], judge, demands.max_loss)
         ]
-        promising = [near[i] for i in contenders(losses, [c.latency_ms for c in near], max_loss_pp)]
-        points = first | self.points(promising, tune, exact_labels, first[EXACT_CONFIGURATION].latency_ms)
-        others = [point for point in points.values() if point.configuration.settings]
-        finalists = [others[i] for i in contenders([p.qos_loss_pp for p in others], [p.latency_ms for p in others], max_loss_pp)]
-        exact, *others = self.confirmed([points[EXACT_CONFIGURATION], *finalists])
-        shipped = choose(others, exact, max_loss_pp, levels)
+        bearable = [c for c in survivors if self.loss("tune", judge, c.configuration).upper <= demands.max_loss]
+        losses = [self.loss("tune", judge, c.configuration).value for c in bearable]
+        promising = [bearable[i].configuration for i in contenders(losses, [c.latency_ms for c in bearable], demands.max_loss)]
+        points |= self.points(promising, judge, exact.latency_ms)
+        checked = [self.refused(point, judge, demands) for point in points.values() if point.configuration.settings]
+        points |= {point.configuration: point for point in checked}
+        usable = [point for point in checked if point.upper <= demands.max_loss and not point.refused]
+        finalists = [usable[i] for i in contenders([p.qos_loss for p in usable], [p.latency_ms for p in usable], demands.max_loss)]
+        exact, *others = self.with_costs(self.confirmed([exact, *finalists]), demands, meter)
         points = _corrected(points, [exact, *others])
-        accuracy = None if tune.labels is None else float((exact_labels == tune.labels).mean())
-        return Front(tuple(points.values()), self.with_energy(shipped, meter), accuracy)
+        shipped = choose(others, exact, demands)
+        judged = self.judged(Table.of(profile), predictors, first, points, exact, judge, demands)
+        score = judge.score(self.statistics("tune", judge, [EXACT_CONFIGURATION])[0])
+        return Front(tuple(points.values()), self.with_energy(shipped, meter), score, judged)
 
     def second_round(self, seconds_each: float) -> int:
         """How many candidates the time allows; noted, so that a resumed run measures the same."""
         known = self.journal.recall("second round")
         if known is None:
-            affordable = int(self.effort.loss_s / max(seconds_each, 1e-3))
+            affordable = int(2 * self.effort.loss_s / max(seconds_each, 1e-3))  # half of them see a part of the data only
             known = self.journal.note("second round", value=min(max(affordable, self.effort.least), self.effort.most))
         return int(known)
 
+    def survivors(self, configurations: Sequence[Configuration], costs: Sequence[float], judge: Judge, max_loss: float) -> list[int]:
+        """Indices of those that are left when the worse half has gone after a quarter of the data, and again after a half.
+
+        costs: predicted. Those left are judged on all data.
+        """
+        alive = list(range(len(configurations)))
+        for parts in range(1, len(PARTS) + 1):
+            chosen = [configurations[i] for i in alive]
+            rows = self.statistics("tune", judge, [EXACT_CONFIGURATION, *chosen], parts, among=configurations)
+            if parts < len(PARTS):
+                index = _index(len(judge.samples.inputs), parts)
+                own = [judge.loss(rows[0], r, index) for r in rows[1:]]
+                kept = halved([(o.value, o.ci / 1.96) for o in own], [costs[i] for i in alive], max_loss, self.effort.least)
+                alive = [alive[k] for k in kept]
+        return alive
+
+    def loss(self, split: str, judge: Judge, configuration: Configuration) -> Loss:
+        """Of a configuration, on all data of a split."""
+        exact, rows = self.statistics(split, judge, [EXACT_CONFIGURATION, configuration])
+        return judge.loss(exact, rows)
+
     def points(
-        self, candidates: Sequence[Candidate], tune: Samples, exact_labels: Labels, exact_ms: float | None = None
+        self, configurations: Sequence[Configuration], judge: Judge, exact_ms: float | None = None
     ) -> dict[Configuration, OperatingPoint]:
-        """The exact configuration and the candidates, timed side by side; latencies are scaled so that the exact one is `exact_ms`."""
-        configurations = [EXACT_CONFIGURATION, *(c.configuration for c in candidates)]
-        timed = self.timed("latency", configurations, self.effort.round_s)
+        """The exact configuration and others, timed side by side; latencies are scaled so that the exact one is `exact_ms`.
+
+        What gives an output that is not finite is left out.
+        """
+        every = [EXACT_CONFIGURATION, *configurations]
+        timed = self.timed("latency", every, self.effort.round_s)
         scale = 1.0 if exact_ms is None else exact_ms / timed[0][0]
         points = {}
-        for configuration, (ms, ci), labels in zip(configurations, timed, self.predicted("tune", tune.inputs, configurations), strict=True):
-            loss, loss_ci = loss_pp(labels, exact_labels, tune.labels)
-            points[configuration] = OperatingPoint(configuration, loss, ms * scale, None, loss_ci, ci * scale)
+        exact, *others = self.statistics("tune", judge, every)
+        for configuration, (ms, ci), rows in zip(every, timed, [exact, *others], strict=True):
+            if not np.isfinite(rows).all():
+                continue
+            loss = judge.loss(exact, rows)
+            upper = loss.upper if configuration.settings else 0.0
+            ci_of_loss = loss.ci if configuration.settings else 0.0
+            points[configuration] = OperatingPoint(
+                configuration, loss.value, ms * scale, qos_loss_ci=ci_of_loss, latency_ci_ms=ci * scale, qos_loss_upper=upper
+            )
             self.observe(points[configuration])
         return points
 
@@ -126,9 +184,16 @@ class Measurer:
         timed = self.timed("confirmed latency", [point.configuration for point in points], self.effort.confirm_s)
         return [replace(point, latency_ms=ms, latency_ci_ms=ci) for point, (ms, ci) in zip(points, timed, strict=True)]
 
+    def with_costs(self, points: Sequence[OperatingPoint], demands: Demands, meter: Meter | None) -> list[OperatingPoint]:
+        """The same points with whatever else the demands are about."""
+        if demands.needs("size"):
+            sizes = self.lab.size_bytes([point.configuration for point in points])
+            points = [replace(point, size_bytes=size) for point, size in zip(points, sizes, strict=True)]
+        return list(self.with_energy(points, meter if demands.needs("energy") else None))
+
     def with_energy(self, levels: Sequence[OperatingPoint], meter: Meter | None) -> tuple[OperatingPoint, ...]:
-        """The levels with their energy where there is a meter."""
-        if meter is None:
+        """The levels with their energy where there is a meter and it is not known."""
+        if meter is None or all(level.energy_mj is not None for level in levels):
             return tuple(levels)
         configurations = [level.configuration for level in levels]
         key = ("energy", [digest_of(c) for c in configurations])
@@ -138,11 +203,50 @@ class Measurer:
             energies = self.journal.note(*key, value=self.lab.energy_mj(configurations, meter, self.effort.energy_s))
         return tuple(replace(level, energy_mj=energy) for level, energy in zip(levels, energies, strict=True))
 
-    def tested(self, levels: Sequence[OperatingPoint], test: Samples) -> tuple[float | None, list[tuple[float, float]]]:
-        """On data that no choice looked at: accuracy of the exact network (None without labels), and losses with their half-widths."""
-        every = self.predicted("test", test.inputs, [level.configuration for level in levels])
-        accuracy = None if test.labels is None else float((every[0] == test.labels).mean())
-        return accuracy, [loss_pp(labels, every[0], test.labels) for labels in every]
+    def refused(self, point: OperatingPoint, judge: Judge, demands: Demands) -> OperatingPoint:
+        """The point, refused where a class or group alone loses too much, by more than the standard error of that loss."""
+        exact, rows = self.statistics("tune", judge, [EXACT_CONFIGURATION, point.configuration])
+        worst = max(judge.parts(exact, rows), key=lambda part: part.loss - part.error, default=None)
+        if worst is None or worst.loss - worst.error <= demands.part_loss:
+            return point
+        why = f"{worst.name} alone loses {worst.loss:.3g} {demands.unit} (of {worst.samples} samples); {demands.part_loss:g} may be lost"
+        return replace(point, refused=why)
+
+    # -- predictions
+
+    def judged(
+        self,
+        table: Table,
+        predictors: Mapping[str, RawLoss],
+        first: Mapping[Configuration, OperatingPoint],
+        points: Mapping[Configuration, OperatingPoint],
+        exact: OperatingPoint,
+        judge: Judge,
+        demands: Demands,
+    ) -> tuple[Trust, ...]:
+        """How right each predictor was about points that it was not fitted to. Losses count where they are within what may be lost."""
+        told = {c: p for c, p in points.items() if c.settings and table.knows(c)}
+        fitted = {c: p for c, p in told.items() if c in first}
+        held = {c: p for c, p in told.items() if c not in first}
+        latency = Latency.fitted(exact.latency_ms, *table.sums(table.codes(fitted))[::2], [p.latency_ms for p in fitted.values()])
+        latencies = latency(*table.sums(table.codes(held))[::2])
+        found = [trust("profile", "latency", "%", latencies, [p.latency_ms for p in held.values()], len(fitted), relative=True)]
+        near = {c: p for c, p in held.items() if p.qos_loss <= demands.max_loss}
+        for name, predictor in {"additive": additive(table), **predictors}.items():
+            powers = POWERS if name == "additive" else (1.0,)
+            errors = [p.qos_loss_ci / 1.96 for p in fitted.values()]
+            scale = Scale.fitted(predictor(list(fitted)), [p.qos_loss for p in fitted.values()], errors, demands.max_loss, powers)
+            losses = scale(predictor(list(near)))
+            found.append(trust(name, "loss", demands.unit, losses, [p.qos_loss for p in near.values()], len(fitted)))
+        return tuple(found)
+
+    # -- other data
+
+    def tested(self, levels: Sequence[OperatingPoint], judge: Judge) -> tuple[float, list[tuple[float, float]]]:
+        """On data that no choice looked at: score of the exact network, and losses with their half-widths."""
+        exact, *others = self.statistics("test", judge, [level.configuration for level in levels])
+        losses = [judge.loss(exact, rows) for rows in others]
+        return judge.score(exact), [(0.0, 0.0), *((loss.value, loss.ci) for loss in losses)]
 
     def calibrated(
         self, levels: Sequence[OperatingPoint], tune: Samples, already_softmax: bool, one_temperature: bool
@@ -155,13 +259,18 @@ class Measurer:
 
     def reliability(
         self, levels: Sequence[OperatingPoint], calibration: Sequence[LevelCalibration], test: Samples, already_softmax: bool
-    ) -> tuple[Reliability, ...]:
-        """How well the calibrated confidences of every level tell its hits on data that they were not calibrated on."""
+    ) -> tuple[tuple[Reliability, ...], float | None]:
+        """How well the calibrated confidences of every level tell its hits on data that they were not calibrated on.
+
+        And the accuracy of the exact network there; None without labels.
+        """
         every = self.lab.outputs([level.configuration for level in levels], test.inputs)
-        truth = every[0].argmax(axis=1) if test.labels is None else test.labels
-        return tuple(
+        predicted = every[0].argmax(axis=1)
+        truth = predicted if test.labels is None else test.labels
+        found = tuple(
             reliability(outputs, truth, already_softmax, known.temperature) for outputs, known in zip(every, calibration, strict=True)
         )
+        return found, None if test.labels is None else float((predicted == test.labels).mean())
 
     def timed(self, what: str, configurations: Sequence[Configuration], seconds: float) -> list[tuple[float, float]]:
         """Median and half-width of whole inferences, milliseconds, interleaved; `seconds` for each."""
@@ -173,20 +282,71 @@ class Measurer:
             known = self.journal.note(*key, value=side_by_side(samples))
         return [(ms, ci) for ms, ci in known]
 
-    def predicted(self, split: str, inputs: Floats, configurations: Sequence[Configuration]) -> list[Labels]:
-        """The label, int64[N], that each configuration gives to each input."""
-        found = {c: self.journal.recall("labels", split, digest_of(c)) for c in configurations}
-        missing = [c for c, labels in found.items() if labels is None]
+    def statistics(
+        self,
+        split: str,
+        judge: Judge,
+        configurations: Sequence[Configuration],
+        parts: int = len(PARTS),
+        among: Sequence[Configuration] = (),
+    ) -> list[Statistics]:
+        """Statistics of samples, float64[n, S], of each configuration on the first parts of a split, in the order of the samples.
+
+        among: configurations that may be asked for next; they are loaded together.
+        """
+        count = len(judge.samples.inputs)
+        title = f"quality on {split} data"
+        missing = [(c, part) for part in range(parts) for c in configurations if self.losses.recall(*self._key(split, c, part)) is None]
+        loaded = list(dict.fromkeys([EXACT_CONFIGURATION, *(among or (c for c, _ in missing))]))
+        for done, (configuration, part) in enumerate(missing):
+            self.progress(Progress(self.stage, done, len(missing), title))
+            index = np.arange(count)[PARTS[part]]
+            inputs = judge.samples.inputs[index]
+            runner = self.lab.levels(loaded, self.lab.many)
+            if (split, part) not in self._exact and len(index):
+                runner.set_level(0)
+                self._exact[split, part] = through(runner, inputs)
+            runner.set_level(loaded.index(configuration))
+            if len(index):
+                outputs = through(runner, inputs) if configuration.settings else self._exact[split, part]
+                rows = judge.statistics(outputs, self._exact[split, part], index)
+            else:
+                rows = np.empty((0, 0))
+            self.losses.note(*self._key(split, configuration, part), value=pack(rows))
         if missing:
-            with_exact = [EXACT_CONFIGURATION, *(c for c in missing if c.settings)]
-            runner = self.lab.levels(with_exact, self.lab.many)
-            for done, configuration in enumerate(missing):
-                self.progress(Progress(self.stage, done, len(missing), f"accuracy on {split} data"))
-                runner.set_level(with_exact.index(configuration))
-                labels = through(runner, inputs).argmax(axis=1).tolist()
-                found[configuration] = self.journal.note("labels", split, digest_of(configuration), value=labels)
-            self.progress(Progress(self.stage, len(missing), len(missing), f"accuracy on {split} data"))
-        return [np.array(found[c], dtype=np.int64) for c in configurations]
+            self.progress(Progress(self.stage, len(missing), len(missing), title))
+        order = np.argsort(_positions(count, parts), kind="stable")
+        found = []
+        for configuration in configurations:
+            rows = [unpack(self.losses.recall(*self._key(split, configuration, part))) for part in range(parts)]
+            found.append(np.concatenate([r for r in rows if len(r)])[order])
+        return found
+
+    @staticmethod
+    def _key(split: str, configuration: Configuration, part: int) -> tuple[str, str, str, int]:
+        return "statistics", split, digest_of(configuration), part
+
+
+def _positions(count: int, parts: int) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.arange(count)[part] for part in PARTS[:parts]])
+
+
+def _index(count: int, parts: int) -> npt.NDArray[np.int64]:
+    """Which samples the first parts are of, ascending."""
+    return np.sort(_positions(count, parts))
+
+
+def pack(rows: npt.NDArray[Any]) -> Json:
+    """An array as JSON: compressed, in the smallest type that holds it."""
+    small = rows.astype(np.uint8) if rows.size and np.isfinite(rows).all() and (rows == (rows.astype(np.int64) & 255)).all() else rows
+    content = base64.b85encode(zlib.compress(np.ascontiguousarray(small).tobytes())).decode()
+    return {"dtype": str(small.dtype), "shape": list(small.shape), "data": content}
+
+
+def unpack(value: Json) -> npt.NDArray[np.float64]:
+    """The inverse of `pack`, as float64."""
+    content = np.frombuffer(zlib.decompress(base64.b85decode(value["data"])), dtype=value["dtype"])
+    return content.reshape(value["shape"]).astype(np.float64)
 
 
 def _corrected(points: Mapping[Configuration, OperatingPoint], again: Sequence[OperatingPoint]) -> dict[Configuration, OperatingPoint]:
@@ -205,30 +365,20 @@ def digest_of(configuration: Configuration) -> str:
     return "; ".join(f"{op}: {setting}" for op, setting in configuration.settings.items()) or "exact"
 
 
-def loss_pp(labels: Labels, exact: Labels, truth: Labels | None) -> tuple[float, float]:
-    """QoS loss in percentage points, with the half-width of its 95 % confidence interval.
-
-    labels, exact: int64[N], predictions; truth: int64[N], or None where disagreement with `exact` is the loss. The interval is that of
-    paired proportions (Agresti and Min, 2005): what both get right or wrong tells nothing.
-    """
-    truth = exact if truth is None else truth
-    lost = int(np.sum((exact == truth) & (labels != truth)))
-    gained = int(np.sum((exact != truth) & (labels == truth)))
-    count = len(labels)
-    variance = lost + gained + 1 - (lost - gained) ** 2 / (count + 2)
-    return 100 * (lost - gained) / count, 196 * sqrt(variance) / (count + 2)
-
-
 # ------------------------------------------------------------------------------------------------------------------------- files
 
 
-def point_to_json(point: OperatingPoint) -> dict[str, Any]:
+def point_to_json(point: OperatingPoint, unit: str) -> dict[str, Any]:
+    """Losses in percentage points also stand there under names that say so."""
+    losses = {"qos_loss": point.qos_loss, "qos_loss_ci": point.qos_loss_ci, "qos_loss_upper": point.upper}
     return {
-        "qos_loss_pp": point.qos_loss_pp,
-        "qos_loss_ci_pp": point.qos_loss_ci_pp,
+        **losses,
+        **({f"{key}_pp": value for key, value in losses.items()} if unit == "pp" else {}),
         "latency_ms": point.latency_ms,
         "latency_ci_ms": point.latency_ci_ms,
         "energy_mj": point.energy_mj,
+        "size_bytes": point.size_bytes,
+        "refused": point.refused,
         "settings": point.configuration.to_json(),
     }
 
@@ -236,24 +386,34 @@ def point_to_json(point: OperatingPoint) -> dict[str, Any]:
 def point_from_json(value: Mapping[str, Any]) -> OperatingPoint:
     return OperatingPoint(
         Configuration.from_json(value["settings"]),
-        qos_loss_pp=value["qos_loss_pp"],
+        qos_loss=value["qos_loss"],
         latency_ms=value["latency_ms"],
         energy_mj=value["energy_mj"],
-        qos_loss_ci_pp=value["qos_loss_ci_pp"],
+        qos_loss_ci=value["qos_loss_ci"],
         latency_ci_ms=value["latency_ci_ms"],
+        qos_loss_upper=value["qos_loss_upper"],
+        size_bytes=value["size_bytes"],
+        refused=value["refused"],
     )
 
 
-def front_to_json(front: Front) -> dict[str, Any]:
-    """As `front.json` holds it."""
+def front_to_json(front: Front, qos: str, unit: str) -> dict[str, Any]:
+    """As `front.json` holds it. qos: the name of the measure; unit: its unit."""
     return {
         "schema": 1,
-        "tune_accuracy": front.tune_accuracy,
-        "levels": [{"level": number, **point_to_json(point)} for number, point in enumerate(front.levels)],
-        "points": [point_to_json(point) for point in front.points],
+        "qos": {"name": qos, "unit": unit},
+        "tune_score": front.score,
+        "levels": [{"level": number, **point_to_json(point, unit)} for number, point in enumerate(front.levels)],
+        "points": [point_to_json(point, unit) for point in front.points],
+        "predictions": [own.to_json() for own in front.trust],
     }
 
 
 def front_from_json(value: Mapping[str, Any]) -> Front:
     """The inverse of `front_to_json`."""
-    return Front(tuple(map(point_from_json, value["points"])), tuple(map(point_from_json, value["levels"])), value["tune_accuracy"])
+    return Front(
+        tuple(map(point_from_json, value["points"])),
+        tuple(map(point_from_json, value["levels"])),
+        value["tune_score"],
+        tuple(Trust(**own) for own in value["predictions"]),
+    )

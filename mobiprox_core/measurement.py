@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,26 +38,38 @@ class Measurement:
 class OperatingPoint:
     """A configuration with its measured loss and cost.
 
-    qos_loss_pp: percentage points below the exact baseline on the tuning data; positive is worse.
-    latency_ms: median of one inference at batch 1. energy_mj: mean of one inference, None without a meter.
-    qos_loss_ci_pp, latency_ci_ms: 95 % confidence half-widths.
+    qos_loss: below the exact network on the tuning data, in the unit of the experiment's measure (percentage points for accuracy);
+    positive is worse. qos_loss_upper: what other data of the same size lose at most (`qos.Loss`); None where it was not asked for.
+    latency_ms: median of one inference at batch 1. energy_mj: mean of one inference, None without a meter. size_bytes: weights and tables
+    of this level, None where nobody asked. qos_loss_ci, latency_ci_ms: 95 % confidence half-widths. refused: why it cannot ship, though
+    its loss as a whole could be borne; empty where it can.
     """
 
     configuration: Configuration
-    qos_loss_pp: float
+    qos_loss: float
     latency_ms: float
     energy_mj: float | None = None
-    qos_loss_ci_pp: float = 0.0
+    qos_loss_ci: float = 0.0
     latency_ci_ms: float = 0.0
+    qos_loss_upper: float | None = None
+    size_bytes: int | None = None
+    refused: str = ""
+
+    @property
+    def upper(self) -> float:
+        """The loss to reckon with."""
+        return self.qos_loss if self.qos_loss_upper is None else self.qos_loss_upper
 
 
-def pareto_front(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
-    """The points that no other dominates in (loss, latency), dearest first: every next one is faster and loses more.
+def pareto_front(
+    points: Iterable[OperatingPoint], cost: Callable[[OperatingPoint], float] = lambda point: point.latency_ms
+) -> tuple[OperatingPoint, ...]:
+    """The points that no other dominates in (loss, cost), dearest first: every next one is cheaper and loses more.
 
     Of points equal in both, the first stays.
     """
     front: list[OperatingPoint] = []
-    for point in sorted(points, key=lambda p: (p.qos_loss_pp, p.latency_ms)):
-        if not front or point.latency_ms < front[-1].latency_ms:
+    for point in sorted(points, key=lambda p: (p.qos_loss, cost(p))):
+        if not front or cost(point) < cost(front[-1]):
             front.append(point)
     return tuple(front)

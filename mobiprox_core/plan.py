@@ -103,6 +103,7 @@ class ExecutionPlan:
     kernel's cases. levels: per level one variant index per operator; level 0 is all zeros (exact).
     tensors: slots of all activations, if lowered with keep_activations, else none. notes: for people. memory_bytes: what the
     arena is used for: constants and tables of exact variants, what the variants of each technique add to them, and activations.
+    level_bytes: constants and tables that each level needs by itself.
     """
 
     name: str

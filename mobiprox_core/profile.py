@@ -3,15 +3,21 @@
 Latency first, so that settings that do not pay are spared the rest. Then the change of the network's output: one exact run leaves
 all activations in the arena, and each setting runs only the network from its operator on. Operators go from last to first, so that
 whatever an operator reads is still exact when its turn comes.
+
+Samples come in batches. After each one, settings are given up that need no more of them (`hopeless`), so that the others get their
+samples sooner.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, product
+from pathlib import Path
+from statistics import NormalDist
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,7 +30,9 @@ from .configuration import EXACT, EXACT_CONFIGURATION, KnobSpace, OpId, Setting
 from .errors import InfeasibleSetting
 from .interfaces import OperatorProfile, Profile, Progress, ProgressSink, Runner, SettingProfile
 from .lab import Lab, median_and_ci, scores, side_by_side
-from .ledger import Journal
+from .ledger import Journal, Json
+from .measure import pack, unpack
+from .qos import Judge, Loss, Statistics
 from .selection import evenly
 
 if TYPE_CHECKING:
@@ -43,14 +51,23 @@ MOST_CONSTANTS = 1_500_000_000
 MOST_COMBINATIONS = 12
 """Composed settings tried per operator."""
 
+ERROR = 0.01
+"""The chance that a setting is given up that should not have been, over all looks at it together."""
+
+HOPELESS = 3.0
+"""A setting is hopeless that alone loses more than so many times what may be lost: recalibration mends much, but not that."""
+
+REMEMBERED = 2048
+"""Numbers of the output kept for each setting and batch, as changes that can be added up (predictor P1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How long to measure. samples: tuning inputs at most; setting_s: for each latency; output_s: for all output changes of a round."""
 
     samples: int = 128
-    setting_s: float = 0.04
-    output_s: float = 40.0
+    setting_s: float = 0.012
+    output_s: float = 20.0
 
 
 Measured = Mapping[OpId, tuple[SettingProfile, ...]]
@@ -60,16 +77,30 @@ Latency = tuple[float, float]
 """Median and 95 % confidence half-width, in milliseconds."""
 
 Change = tuple[float, float | None]
-"""Mean KL divergence in nats, and accuracy lost in percentage points (None without labels)."""
+"""Mean divergence, and what is lost in the unit of the measure."""
 
 
-def profile(resolved: Resolved, lab: Lab, journal: Journal, effort: Effort, progress: ProgressSink) -> Profile:
+@dataclass(frozen=True, slots=True, eq=False)
+class Changes:
+    """What each setting does to the outputs of a few samples, so that changes can be added up.
+
+    exact: float32[n, K], probabilities where the network classifies. added: (operator, setting) -> float16[n, K]. index: which tuning samples.
+    """
+
+    exact: Floats
+    added: Mapping[tuple[OpId, Setting], npt.NDArray[np.float16]]
+    index: npt.NDArray[np.int64]
+
+
+def profile(resolved: Resolved, lab: Lab, journal: Journal, effort: Effort, progress: ProgressSink) -> tuple[Profile, Changes]:
     """Measure all single settings, then the combinations that promise something."""
     profiler = _Profiler(resolved, lab, journal, effort, progress)
     single = profiler.measure("settings", resolved.space)
-    composed = profiler.measure("combinations", combined(single, resolved))
-    operators = tuple(_joined(name, single[name], composed.get(name, ())) for name in single)
-    return Profile(operators, profiler.exact_ms(), len(profiler.inputs), resolved.couplings)
+    promising = {name: tuple(s for s in row if (name, s.setting) not in profiler.given_up) for name, row in single.items()}
+    composed = profiler.measure("combinations", combined(promising, resolved))
+    operators = tuple(_joined(name, single[name], composed.get(name, ()), profiler.given_up) for name in single)
+    found = Profile(operators, profiler.exact_ms(), len(profiler.inputs), resolved.couplings)
+    return found, profiler.remembered(found)
 
 
 def combined(single: Measured, resolved: Resolved) -> KnobSpace:
@@ -112,14 +143,48 @@ def _undominated(scored: Iterable[tuple[tuple[float, float], T]]) -> list[T]:
     return kept
 
 
-def _joined(name: OpId, single: Sequence[SettingProfile], composed: Sequence[SettingProfile]) -> OperatorProfile:
+def _joined(
+    name: OpId, single: Sequence[SettingProfile], composed: Sequence[SettingProfile], given_up: Set[tuple[OpId, Setting]]
+) -> OperatorProfile:
     """One operator from both rounds; latencies of the second round are scaled so that its exact one is that of the first."""
     exact = single[0]
     scale = exact.latency_ms / composed[0].latency_ms if composed else 1.0
     again = [replace(s, latency_ms=s.latency_ms * scale, latency_ci_ms=s.latency_ci_ms * scale) for s in composed[1:]]
     every = [*single[1:], *again]
-    kept = [s for s in every if pays(s, exact) and math.isfinite(s.divergence)]
+    kept = [s for s in every if pays(s, exact) and math.isfinite(s.divergence) and (name, s.setting) not in given_up]
     return OperatorProfile(name, (exact, *kept), tuple(s for s in every if s not in kept))
+
+
+def hopeless(
+    latency: Mapping[Setting, float],
+    divergences: Mapping[Setting, npt.NDArray[np.float64]],
+    losses: Mapping[Setting, Loss],
+    most: float,
+    looks: int,
+) -> set[Setting]:
+    """Of one operator's settings, those that need no more samples: nothing that could be measured of them would ever choose them.
+
+    Either another setting is no slower and changes the output less (paired over samples: the mean difference of divergences is beyond
+    its standard error so far that chance alone does it once in 1 / ERROR); or the setting alone surely loses more than `most`.
+
+    divergences: float64[n], of the same samples. looks: how often this is asked, at most, about one setting.
+    """
+    beyond = NormalDist().inv_cdf(1 - ERROR / looks)
+    order = sorted(divergences, key=lambda s: (latency[s], float(divergences[s].mean())))
+    found = {s for s, loss in losses.items() if loss.value - beyond * loss.ci / 1.96 > most}
+    best: list[Setting] = []
+    for setting in order:
+        own = divergences[setting]
+        if any(_surely_more(own - divergences[other], beyond) for other in best):
+            found.add(setting)
+        elif setting not in found:
+            best.append(setting)
+    return found
+
+
+def _surely_more(difference: npt.NDArray[np.float64], beyond: float) -> bool:
+    error = difference.std(ddof=1) / math.sqrt(len(difference)) if len(difference) > 1 else math.inf
+    return bool(difference.mean() > beyond * error)
 
 
 class _Profiler:
@@ -129,9 +194,13 @@ class _Profiler:
         self.journal = journal
         self.effort = effort
         self.progress = progress
+        self.judge = resolved.judge(resolved.tune)
         self.done = self.total = 0
+        self.started = perf_counter()
         self.places = {op.name: place for place, op in enumerate(resolved.graph.operators)}
         self.groups = {name: group for group in resolved.couplings for name in group}
+        self.given_up: set[tuple[OpId, Setting]] = set()
+        self.seen: dict[tuple[OpId, Setting], list[_Seen]] = {}
 
     def exact_ms(self) -> float:
         """Latency of the whole exact network."""
@@ -142,15 +211,15 @@ class _Profiler:
 
     def measure(self, title: str, space: KnobSpace) -> Measured:
         """Latencies of a space, then the output changes of what pays."""
-        self.done, self.total = 0, 2 * len(space)
+        self.done, self.total, self.started = 0, len(space), perf_counter()
         timed: dict[OpId, dict[Setting, Latency]] = {}
         for chunk in self.chunks(space):
             timed |= self.latencies(title, chunk)
         paying = KnobSpace({name: tuple(s for s, (ms, _) in row.items() if ms <= PAYS * row[EXACT][0]) for name, row in timed.items()})
-        self.done, self.total = len(space), len(space) + len(paying)
+        self.done, self.total, self.started = 0, len(paying), perf_counter()
         changes: dict[tuple[OpId, Setting], Change] = {}
         for chunk in self.chunks(paying):
-            changes |= self.changes(title, chunk)
+            changes |= self.changes(title, chunk, timed)
         return {
             name: tuple(
                 SettingProfile(setting, ms, ci, *changes.get((name, setting), _unknown(setting))) for setting, (ms, ci) in row.items()
@@ -195,7 +264,8 @@ class _Profiler:
 
     def step(self, count: int, note: str) -> None:
         self.done += count
-        self.progress(Progress("profile", self.done, self.total, note))
+        left = (perf_counter() - self.started) * (self.total - self.done) / max(self.done, 1)
+        self.progress(Progress("profile", self.done, self.total, note, left))
 
     # -- latency
 
@@ -231,13 +301,20 @@ class _Profiler:
     def inputs(self) -> npt.NDArray[np.int64]:
         """Which tuning samples are looked at: evenly spread, none that was fitted to, and as many batches as the time allows."""
         spread = np.array(evenly(self.resolved.unfitted.tolist(), self.effort.samples), dtype=np.int64)
-        batches = self.journal.recall("batches") or 1
+        batches = self.journal.recall(*self.batches_key) or 1
         most = -(-len(spread) // self.lab.many)
         return np.concatenate([spread[start::most] for start in range(min(batches, most))])
 
+    @cached_property
+    def batches_key(self) -> tuple[str | Sequence[str], ...]:
+        return "batches", [f"{name}: {setting}" for name in self.resolved.space for setting in self.resolved.space[name]]
+
     def decide_batches(self, runner: Runner, space: KnobSpace) -> None:
-        """How many batches the time allows, from the time of one exact run: noted once, so that a resumed run goes on with as many."""
-        if self.journal.recall("batches") is not None:
+        """How many batches the time allows, from the time of one exact run: noted once, so that a resumed run goes on with as many.
+
+        Of the batches after the first, settings that are given up need about half.
+        """
+        if self.journal.recall(*self.batches_key) is not None:
             return
         batch = self.lab.first(self.lab.many)
         runner.run(batch)
@@ -247,32 +324,100 @@ class _Profiler:
         macs = np.array([self.resolved.macs[op.name] for op in self.resolved.graph.operators], dtype=np.float64) + 1
         suffix = np.cumsum(macs[::-1])[::-1] / macs.sum()
         cost = once * sum((len(space[name]) - 1) * suffix[self.places[name]] for name in space)
-        self.journal.note("batches", value=max(1, int(self.effort.output_s / cost)))
+        self.journal.note(*self.batches_key, value=max(1, int(2 * self.effort.output_s / cost) - 1))
 
-    def changes(self, title: str, space: KnobSpace) -> dict[tuple[OpId, Setting], Change]:
-        """Of every setting, over all samples."""
-        sums: dict[tuple[OpId, Setting], npt.NDArray[np.float64]] = {}
+    def changes(self, title: str, space: KnobSpace, timed: Mapping[OpId, Mapping[Setting, Latency]]) -> dict[tuple[OpId, Setting], Change]:
+        """Of every setting, over all samples; of those given up on the way, over the samples until then."""
+        seen: dict[tuple[OpId, Setting], list[_Seen]] = {}
+        exact_rows: list[Statistics] = []
         with _OnDemand(lambda: self.load(space, self.lab.many, keep=True)) as bench:
-            if len(space) and self.journal.recall("batches") is None:
+            if len(space) and self.journal.recall(*self.batches_key) is None:
                 self.decide_batches(bench.runner, space)
-            for start in range(0, len(self.inputs), self.lab.many):
+            starts = range(0, len(self.inputs), self.lab.many)
+            for start in starts:
                 part = self.inputs[start : start + self.lab.many]
                 exact: Floats | None = None
                 for name in sorted(space, key=lambda name: -self.places[name]):
                     for setting, members in self.led(name, space):
+                        if (name, setting) in self.given_up:
+                            continue
                         what = ("change", name, str(setting), list(map(str, part)))
                         value = self.journal.recall(*what)
                         if value is None:
                             exact = self.exact(bench.runner, part) if exact is None else exact
                             value = self.journal.note(*what, value=self.change(bench.runner, members, setting, part, exact))
                         for member in members:
-                            before = sums.get((member, setting), np.zeros(2))
-                            sums[member, setting] = before + np.array([np.nan if v is None else v for v in value]) / len(members)
+                            seen.setdefault((member, setting), []).append(_Seen.of(value, len(members)))
                     if start == 0:
                         self.step(len(space[name]) - 1, f"{title}: output under {name}")
-        labelled = self.resolved.tune.labels is not None
-        count = len(self.inputs)
-        return {key: (float(kl) / count, 100 * float(lost) / count if labelled else None) for key, (kl, lost) in sums.items()}
+                exact_rows.append(self.exact_rows(bench, part))
+                if start + self.lab.many < len(self.inputs):
+                    self.give_up(space, timed, seen, np.concatenate(exact_rows), len(starts) - 1)
+        found = {}
+        for key, parts in seen.items():
+            if not all(part.finite for part in parts):
+                found[key] = math.nan, None
+                continue
+            divergence = np.concatenate([p.divergence for p in parts])
+            rows = np.concatenate([p.rows for p in parts])
+            loss = self.judge.loss(np.concatenate(exact_rows)[: len(rows)], rows, self.inputs[: len(rows)]).value
+            found[key] = float(divergence.mean()), loss if math.isfinite(loss) else None
+        self.seen |= seen
+        return found
+
+    def give_up(
+        self,
+        space: KnobSpace,
+        timed: Mapping[OpId, Mapping[Setting, Latency]],
+        seen: Mapping[tuple[OpId, Setting], Sequence[_Seen]],
+        exact: Statistics,
+        looks: int,
+    ) -> None:
+        """Note which settings need no more samples. Coupled ones stay: what one of them saves, only all together say."""
+        index = self.inputs[: len(exact)]
+        for name in space:
+            if name in self.groups:
+                continue
+            known = {s: seen[name, s] for s in space[name][1:] if (name, s) in seen and (name, s) not in self.given_up}
+            self.given_up |= {(name, s) for s, parts in known.items() if not parts[-1].finite}
+            known = {s: parts for s, parts in known.items() if parts[-1].finite}
+            own = {s: np.concatenate([p.divergence for p in parts]) for s, parts in known.items()}
+            losses = {s: self.judge.loss(exact, np.concatenate([p.rows for p in parts]), index) for s, parts in known.items()}
+            for slots in {self.slots(s) for s in known}:  # of different slots, both may be wanted together
+                alike = [s for s in known if self.slots(s) == slots]
+                ms, changed, lost = {s: timed[name][s][0] for s in alike}, {s: own[s] for s in alike}, {s: losses[s] for s in alike}
+                self.given_up |= {(name, s) for s in hopeless(ms, changed, lost, HOPELESS * self.resolved.max_loss, looks)}
+
+    def slots(self, setting: Setting) -> tuple[str, ...]:
+        return tuple(self.resolved.techniques[knobs.technique].slot(knobs) for knobs in setting)
+
+    def exact_rows(self, bench: _OnDemand, part: npt.NDArray[np.int64]) -> Statistics:
+        """Statistics of the exact network."""
+        what = ("exact", list(map(str, part)))
+        value = self.journal.recall(*what)
+        if value is None:
+            exact = self.exact(bench.runner, part)
+            kept = self._kept(exact)
+            value = self.journal.note(*what, value={"rows": pack(self.judge.statistics(exact, exact, part)), "outputs": pack(kept)})
+        return unpack(value["rows"])
+
+    def _kept(self, outputs: Floats) -> npt.NDArray[np.float32]:
+        """The outputs of the first samples of a batch, as many as are remembered."""
+        few = outputs[: max(1, REMEMBERED // outputs.shape[1])]
+        return probabilities(few, self.resolved.already_softmax).astype(np.float32) if self.judge.metric.classifies else few
+
+    def remembered(self, profile: Profile) -> Changes:
+        """What was kept of the outputs; settings that were given up, or are not finite, are not among it."""
+        parts = [self.inputs[start : start + self.lab.many] for start in range(0, len(self.inputs), self.lab.many)]
+        values = [self.journal.recall("exact", list(map(str, part))) for part in parts]
+        kept = [unpack(value["outputs"]).astype(np.float32) for value in values if value is not None]
+        if not kept:
+            return Changes(np.zeros((0, 1), np.float32), {}, np.zeros(0, np.int64))
+        wanted = {(o.name, s.setting) for o in profile.operators for s in o.settings[1:]}
+        added = {key: np.concatenate([p.added for p in parts]) for key, parts in self.seen.items() if key in wanted}
+        index = np.concatenate([part[: len(own)] for part, own in zip(parts, kept, strict=True)])
+        whole = {key: change for key, change in added.items() if len(change) == len(index)}
+        return Changes(np.concatenate(kept), whole, index)
 
     def led(self, name: OpId, space: KnobSpace) -> Iterator[tuple[Setting, tuple[OpId, ...]]]:
         """Settings to measure at this operator, with all operators that take them: of coupled operators the first leads."""
@@ -285,25 +430,49 @@ class _Profiler:
         runner.select(_variants(runner.plan, {}))
         return scores(runner.run(filled(self.resolved.tune.inputs[part], self.lab.many)))[: len(part)].copy()
 
-    def change(
-        self, runner: Runner, members: Sequence[OpId], setting: Setting, part: npt.NDArray[np.int64], exact: Floats
-    ) -> tuple[float | None, float | None]:
-        """Summed divergence, and correct predictions lost, of one batch; None where the output is not finite."""
+    def change(self, runner: Runner, members: Sequence[OpId], setting: Setting, part: npt.NDArray[np.int64], exact: Floats) -> Json:
+        """What becomes of one batch; None where the output is not finite."""
         places = [self.places[name] for name in members]
         numbers = {p: [v.setting for v in runner.plan.operators[p].variants].index(setting) for p in places}
         runner.select(_variants(runner.plan, numbers))
-        output = scores(runner.resume(min(places)))[: len(part)]
+        output = scores(runner.resume(min(places)))[: len(part)].copy()
         if not np.isfinite(output).all():
-            return None, None
-        labels = self.resolved.tune.labels
-        lost = 0 if labels is None else int(np.sum(exact.argmax(1) == labels[part]) - np.sum(output.argmax(1) == labels[part]))
-        return divergence(exact, output, self.resolved.already_softmax), lost
+            return None
+        changed = divergence(exact, output, self.resolved.already_softmax) if self.judge.metric.classifies else squared_error(exact, output)
+        return {
+            "divergence": pack(changed.astype(np.float32)),
+            "rows": pack(self.judge.statistics(output, exact, part)),
+            "added": pack((self._kept(output) - self._kept(exact)).astype(np.float16)),
+        }
 
 
-def divergence(exact: Floats, output: Floats, already_softmax: bool = False) -> float:
-    """Sum over samples of KL(exact || output) of the class distributions, in nats; outputs are [N, K]."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """One setting on one batch. divergence: float64[n]; rows: float64[n, S]; added: float16[m, K]; coupled operators share alike."""
+
+    divergence: npt.NDArray[np.float64]
+    rows: Statistics
+    added: npt.NDArray[np.float16]
+    finite: bool = True
+
+    @classmethod
+    def of(cls, value: Json, members: int) -> _Seen:
+        if value is None:
+            return cls(np.empty(0), np.empty((0, 0)), np.empty((0, 0), np.float16), finite=False)
+        added = (unpack(value["added"]) / members).astype(np.float16)
+        return cls(unpack(value["divergence"]) / members, unpack(value["rows"]), added)
+
+
+def divergence(exact: Floats, output: Floats, already_softmax: bool = False) -> npt.NDArray[np.float64]:
+    """float64[N]: KL(exact || output) of the class distributions, in nats; outputs are [N, K]."""
     p, q = (np.maximum(probabilities(scores, already_softmax), 1e-30) for scores in (exact, output))
-    return max(0.0, float(np.sum(p * (np.log(p) - np.log(q)))))
+    return np.maximum(np.sum(p * (np.log(p) - np.log(q)), axis=1), 0.0)
+
+
+def squared_error(exact: Floats, output: Floats) -> npt.NDArray[np.float64]:
+    """float64[N]: mean squared error of each sample, relative to the variance of all exact outputs."""
+    variance = float(np.var(exact, dtype=np.float64)) or float(np.mean(np.square(exact, dtype=np.float64))) or 1.0
+    return np.mean(np.square(output.astype(np.float64) - exact), axis=1) / variance
 
 
 def _unknown(setting: Setting) -> Change:
@@ -336,6 +505,12 @@ class _OnDemand:
             self._runner.close()
 
 
+def summed_loss(judge: Judge, changes: Changes, outputs: Floats) -> float:
+    """What outputs[n, K] on the samples of `changes` lose."""
+    exact, rows = (judge.statistics(own, changes.exact, changes.index) for own in (changes.exact, outputs))
+    return judge.lost(exact.mean(axis=0), rows.mean(axis=0))
+
+
 # ------------------------------------------------------------------------------------------------------------------------- files
 
 
@@ -348,7 +523,7 @@ def profile_to_json(profile: Profile) -> dict[str, Any]:
             "latency_ms": s.latency_ms,
             "latency_ci_ms": s.latency_ci_ms,
             "divergence": s.divergence if math.isfinite(s.divergence) else None,
-            "loss_pp": s.loss_pp,
+            "loss": s.loss,
         }
 
     return {
@@ -367,7 +542,7 @@ def profile_from_json(value: Mapping[str, Any]) -> Profile:
 
     def row(s: Mapping[str, Any]) -> SettingProfile:
         kl = math.nan if s["divergence"] is None else s["divergence"]
-        return SettingProfile(Setting.parse(s["setting"]), s["latency_ms"], s["latency_ci_ms"], kl, s["loss_pp"])
+        return SettingProfile(Setting.parse(s["setting"]), s["latency_ms"], s["latency_ci_ms"], kl, s["loss"])
 
     return Profile(
         operators=tuple(
@@ -377,3 +552,20 @@ def profile_from_json(value: Mapping[str, Any]) -> Profile:
         samples=value["samples"],
         couplings=tuple(tuple(group) for group in value["couplings"]),
     )
+
+
+def write_changes(path: Path, changes: Changes) -> None:
+    """As `changes.npz`: numbers alone; which setting each is of, the profile says (`read_changes`)."""
+    keys = [f"{op}: {setting}" for op, setting in changes.added]
+    added = np.stack(list(changes.added.values())) if keys else np.zeros((0, *changes.exact.shape), np.float16)
+    with path.with_name(path.name + ".part").open("wb") as file:
+        np.savez_compressed(file, exact=changes.exact, added=added, index=changes.index, keys=np.array(keys, dtype=np.str_))
+    os.replace(path.with_name(path.name + ".part"), path)
+
+
+def read_changes(path: Path, profile: Profile) -> Changes:
+    """The inverse of `write_changes`."""
+    with np.load(path, allow_pickle=False) as stored:
+        rows = dict(zip(stored["keys"].tolist(), stored["added"], strict=True))
+        own = {(o.name, s.setting): rows[key] for o in profile.operators for s in o.settings if (key := f"{o.name}: {s.setting}") in rows}
+        return Changes(stored["exact"], own, stored["index"])

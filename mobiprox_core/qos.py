@@ -84,7 +84,7 @@ class Judge:
         if not np.isfinite(rows).all():
             return Loss(inf, inf, inf)
         count = len(rows)
-        value = self._lost(exact.mean(axis=0), rows.mean(axis=0))
+        value = self.lost(exact.mean(axis=0), rows.mean(axis=0))
         widths = [(self._variance(exact, rows, np.arange(count)) + (self.metric.grain / (count + 2)) ** 2, inf)]
         if self.samples.groups is not None:
             names, group = np.unique(self.samples.groups if index is None else self.samples.groups[index], return_inverse=True)
@@ -108,9 +108,10 @@ class Judge:
             if count >= FEWEST:
                 own, other = exact[chosen], rows[chosen]
                 variance = self._variance(own, other, np.arange(count)) + (self.metric.grain / (count + 2)) ** 2
-                yield Part(name, self._lost(own.mean(axis=0), other.mean(axis=0)), sqrt(variance), count)
+                yield Part(name, self.lost(own.mean(axis=0), other.mean(axis=0)), sqrt(variance), count)
 
-    def _lost(self, exact: Statistics, means: Statistics) -> float:
+    def lost(self, exact: Statistics, means: Statistics) -> float:
+        """From means of statistics, float64[S] each."""
         sign = 1 if self.metric.higher_is_better else -1
         return sign * float(self.metric.score(exact, self.options) - self.metric.score(means, self.options))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from .configuration import KnobSpace, Setting
 from .correction import Grade
 from .errors import DataError, DeviceError, ExperimentError, LoweringError
-from .experiment import DataChoice, Experiment
-from .interfaces import Backend, Heuristic, Meter, Samples, StrategyOffer, Technique
+from .experiment import Choice, DataChoice, Experiment
+from .interfaces import Backend, Heuristic, Meter, Metric, Samples, StrategyOffer, Technique
+from .ledger import digest, digest_file
 from .plugins import Registry
+from .schema import DEFAULT_QOS, DEFAULT_UNLABELLED_QOS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,15 +28,18 @@ if TYPE_CHECKING:
     from .graph import Graph
     from .interfaces import Floats
     from .network import Network
+    from .qos import Judge
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Resolved:
     """An experiment with its network, data and plugins at hand.
 
-    trace: None where there is none. already_softmax: whether the network's output is probabilities rather than logits.
-    macs: multiply-adds of each operator, per inference. calibrate: inputs that settings and levels are fitted to, None where none is;
-    recalibrate: the grade of levels' corrections, None where there are none; unfitted: indices of the tuning inputs that are not among them, which the profile looks at.
+    qos: how outputs are judged, the default filled in; metric: the same as an object. trace: None where there is none.
+    already_softmax: whether the network's output is probabilities rather than logits.
+    macs: multiply-adds of each operator, per inference. code: digest of all code that measurements depend on.
+    calibrate: inputs that settings and levels are fitted to, None where none is. recalibrate: the grade of levels' corrections, None where
+    there are none. unfitted: indices of the tuning inputs that are not among those, which the profile looks at.
     """
 
     experiment: Experiment
@@ -46,11 +52,14 @@ class Resolved:
     couplings: tuple[tuple[str, ...], ...]
     heuristic: Heuristic
     backend: Backend
+    qos: Choice
+    metric: Metric
     strategy: StrategyOffer | None
     meter: Meter | None
     already_softmax: bool
     macs: Mapping[str, int]
     plugins: Mapping[str, str]
+    code: str
     calibrate: Floats | None
     recalibrate: Grade | None
     unfitted: npt.NDArray[np.int64]
@@ -58,6 +67,18 @@ class Resolved:
     @property
     def classes(self) -> tuple[str, ...]:
         return self.tune.classes
+
+    @property
+    def max_loss(self) -> float:
+        """What may be lost, in the unit of the measure."""
+        asked = self.experiment.search.max_loss
+        return self.metric.default_max_loss if asked is None else asked
+
+    def judge(self, samples: Samples) -> Judge:
+        """The measure over a split."""
+        from .qos import Judge
+
+        return Judge(self.metric, self.qos.options, samples, self.experiment.search.confidence)
 
     @property
     def graph(self) -> Graph:
@@ -76,7 +97,7 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
         model = registry.get("frontend", experiment.model.name).load(experiment.model.options, experiment.folder)
         network = Network.from_model(model, _name(experiment))
         graph = network.at_batch(network.batch or 1)
-        _check_network(graph)
+        _check_ends(graph)
     techniques = {}
     for index, choice in enumerate(experiment.techniques):
         with experiment.at(f"techniques[{index}]"):
@@ -96,7 +117,15 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
             meter = registry.get("meter", experiment.energy.name)
             if (problem := meter.problem()) is not None:
                 raise DeviceError(f"'{experiment.energy.name}' cannot measure here: {problem}", mend="leave 'energy' out")
-    tune = _samples(experiment, "data.tune", experiment.tune, graph, registry)
+    tune, test = (
+        _samples(experiment, f"data.{key}", choice, graph, registry)
+        for key, choice in (("tune", experiment.tune), ("test", experiment.test))
+    )
+    qos, metric = _metric(experiment, registry, graph, tune, test)
+    trace = None if experiment.trace is None else _samples(experiment, "trace", experiment.trace, graph, registry)
+    if trace is not None:
+        with experiment.at("trace"):
+            _check_labels(trace, prod(graph.outputs[0].shape[1:]))
     given = None if experiment.calibrate is None else _samples(experiment, "data.calibrate", experiment.calibrate, graph, registry)
     recalibrate = _grade(experiment, is_fitted(space, techniques))
     calibrate, unfitted = _parts(tune, given, is_fitted(space, techniques) or recalibrate is not None)
@@ -104,18 +133,21 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
         experiment=experiment,
         network=network,
         tune=tune,
-        test=_samples(experiment, "data.test", experiment.test, graph, registry),
-        trace=None if experiment.trace is None else _samples(experiment, "trace", experiment.trace, graph, registry),
+        test=test,
+        trace=trace,
         techniques=MappingProxyType(techniques),
         space=space,
         couplings=tuple(coupled for technique in techniques.values() for coupled in technique.couplings(graph)),
         heuristic=registry.get("heuristic", experiment.search.heuristic),
         backend=registry.get("backend", experiment.backend.name),
+        qos=qos,
+        metric=metric,
         strategy=strategy,
         meter=meter,
         already_softmax=ends_in_softmax(graph),
         macs=MappingProxyType({op.name: graph.macs(op) for op in graph.operators}),
-        plugins=MappingProxyType(_plugins(experiment, registry)),
+        plugins=MappingProxyType(_plugins(experiment, qos, registry)),
+        code=_code(techniques.values(), registry.get("backend", experiment.backend.name), metric),
         calibrate=calibrate,
         recalibrate=recalibrate,
         unfitted=unfitted,
@@ -174,18 +206,50 @@ def _name(experiment: Experiment) -> str:
     return (files[0] if files else Path(experiment.document.name)).stem
 
 
-def _check_network(graph: Graph) -> None:
+def _check_ends(graph: Graph) -> None:
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise LoweringError(
             f"the network has {len(graph.inputs)} input(s) and {len(graph.outputs)} output(s); tuning needs one of each",
-            mend="export the network with its class scores as the only output",
+            mend="export the network with its class scores, or what else counts, as the only output",
         )
-    shape = graph.outputs[0].shape
-    if len(shape) < 2 or shape[1] != prod(shape[1:]):
-        raise LoweringError(
-            f"the network's output '{graph.outputs[0].name}' is float32{list(shape[1:])} for one input; tuning needs one score per class",
-            mend="export the network with its class scores, [N, classes], as the only output",
-        )
+
+
+def _metric(experiment: Experiment, registry: Registry, graph: Graph, tune: Samples, test: Samples) -> tuple[Choice, Metric]:
+    """How outputs are judged: as the experiment says, else by labels, else by agreement with the exact network."""
+    labelled = tune.labels is not None and test.labels is not None
+    choice = experiment.qos or Choice(DEFAULT_QOS if labelled else DEFAULT_UNLABELLED_QOS, MappingProxyType({}))
+    with experiment.at("qos" if experiment.qos else "model"):
+        metric = registry.get("qos", choice.name)
+        shape = graph.outputs[0].shape
+        if metric.classifies and (len(shape) < 2 or shape[1] != prod(shape[1:])):
+            others = [name for name in registry.names("qos") if not registry.get("qos", name).classifies]
+            raise LoweringError(
+                f"the network's output '{graph.outputs[0].name}' is float32{list(shape[1:])} for one input; "
+                f"'{choice.name}' needs one score per class",
+                mend="export the network with its class scores, [N, classes], as the only output; or, if it does not classify, "
+                f"say how its outputs are judged: 'qos: {(others or ['NAME'])[0]}'",
+            )
+    for key, samples in (("tune", tune), ("test", test)):
+        with experiment.at(f"data.{key}"):
+            if metric.needs_labels and samples.labels is None:
+                raise DataError(
+                    f"'{choice.name}' needs labels, and there are none", mend=f"give labels, or write 'qos: {DEFAULT_UNLABELLED_QOS}'"
+                )
+            if metric.classifies:
+                _check_labels(samples, prod(shape[1:]))
+    if experiment.search.in_points and metric.unit != "pp":
+        with experiment.at("search.max_loss_pp"):
+            raise ExperimentError(
+                f"losses of '{choice.name}' are no percentage points, but {metric.unit}",
+                mend=f"write 'max_loss: {metric.default_max_loss:g}', in {metric.unit}",
+            )
+    if not metric.classifies and experiment.strategy is not None:
+        with experiment.at("strategy"):
+            raise ExperimentError(
+                f"strategies go by labels and their confidence; a network judged by '{choice.name}' has none",
+                mend="leave 'strategy' and 'trace' out, and set the level by hand: session.level = 3",
+            )
+    return choice, metric
 
 
 def _check_patterns(experiment: Experiment, graph: Graph) -> None:
@@ -213,8 +277,7 @@ def check_samples(samples: Samples, graph: Graph) -> None:
     import numpy as np
 
     wanted = graph.inputs[0].shape[1:]
-    classes = int(np.prod(graph.outputs[0].shape[1:]))
-    inputs, labels = samples.inputs, samples.labels
+    inputs, targets = samples.inputs, samples.targets
     if inputs.dtype != np.float32 or inputs.shape[1:] != wanted:
         raise DataError(
             f"samples are {inputs.dtype}{list(inputs.shape[1:])}; the network's input '{graph.inputs[0].name}' takes float32{list(wanted)}",
@@ -224,10 +287,19 @@ def check_samples(samples: Samples, graph: Graph) -> None:
         raise DataError("there are no samples", mend="choose another split, or other options")
     if not np.isfinite(inputs).all():
         raise DataError("some samples are not finite numbers", mend="clean the data")
+    if targets is not None and (len(targets) != len(inputs) or prod(targets.shape[1:]) != prod(graph.outputs[0].shape[1:])):
+        raise DataError(
+            f"targets have shape {list(targets.shape)}; wanted are {len(inputs)} of float32{list(graph.outputs[0].shape[1:])}",
+            mend="give one target per sample, of the shape of the network's output",
+        )
+
+
+def _check_labels(samples: Samples, classes: int) -> None:
+    labels = samples.labels
     if labels is None:
         return
-    if labels.shape != (len(inputs),):
-        raise DataError(f"{labels.size} label(s) for {len(inputs)} sample(s)", mend="give one label per sample")
+    if labels.shape != (len(samples.inputs),):
+        raise DataError(f"{labels.size} label(s) for {len(samples.inputs)} sample(s)", mend="give one label per sample")
     if labels.min() < 0 or labels.max() >= classes:
         raise DataError(
             f"labels go from {labels.min()} to {labels.max()}; the network tells {classes} classes apart, 0 to {classes - 1}",
@@ -235,9 +307,9 @@ def check_samples(samples: Samples, graph: Graph) -> None:
         )
 
 
-def _plugins(experiment: Experiment, registry: Registry) -> dict[str, str]:
+def _plugins(experiment: Experiment, qos: Choice, registry: Registry) -> dict[str, str]:
     """Version of every plugin that the experiment uses, by distribution."""
-    used: list[tuple[str, str]] = [("frontend", experiment.model.name), ("heuristic", experiment.search.heuristic)]
+    used: list[tuple[str, str]] = [("frontend", experiment.model.name), ("heuristic", experiment.search.heuristic), ("qos", qos.name)]
     used += [("technique", choice.name) for choice in experiment.techniques]
     used += [
         ("dataset", data.dataset) for data in (experiment.tune, experiment.test, experiment.calibrate, experiment.trace) if data is not None
@@ -246,3 +318,19 @@ def _plugins(experiment: Experiment, registry: Registry) -> dict[str, str]:
     used += [(kind, choice.name) for kind, choice in named.items() if choice is not None]
     providers = [registry.provider(kind, name) for kind, name in used]
     return dict(sorted((plugin.distribution, plugin.version) for plugin in providers))
+
+
+def _code(techniques: Iterable[Technique], *others: object) -> str:
+    """Digest of the source of core, of techniques, and of other offers: their packages, kernels among it.
+
+    Versions tell releases apart; this tells apart what lies between two of them.
+    """
+    names = {__package__.partition(".")[0], *(type(offer).__module__.partition(".")[0] for offer in (*techniques, *others))}
+    files = []
+    for name in sorted(names):
+        origin = getattr(sys.modules.get(name), "__file__", None)
+        if origin is not None:
+            here = Path(origin).parent if Path(origin).name == "__init__.py" else Path(origin)
+            found = here.rglob("*") if here.is_dir() else [here]
+            files += sorted(file for file in found if file.suffix in (".py", ".cl", ".c", ".h"))
+    return digest([[file.name, digest_file(file)] for file in files])

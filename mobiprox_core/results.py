@@ -14,38 +14,46 @@ from .stages import FRONT, PROFILE, REPLAY, RESULT, Stages, Tested
 if TYPE_CHECKING:
     from .interfaces import Profile
     from .measure import Front
+    from .measurement import OperatingPoint
 
 
 def summary(stages: Stages, profile: Profile, front: Front, tested: Tested, replayed: Json | None) -> Json:
     """What ``mobiprox run --json`` prints; written to `result.json`."""
     resolved = stages.resolved
-    exact = front.levels[0]
+    exact, unit = front.levels[0], resolved.metric.unit
     exact_ms = {operator.name: operator.settings[0].latency_ms for operator in profile.operators}
     value = {
         "schema": 1,
         "title": resolved.network.name,
         "device": {"backend": resolved.experiment.backend.name, **dataclasses.asdict(stages.lab.device.info)},
-        "max_loss_pp": resolved.experiment.search.max_loss_pp,
-        "exact": {"tune_accuracy": front.tune_accuracy, "test_accuracy": tested.accuracy, "latency_ms": exact.latency_ms},
+        "qos": {"name": resolved.qos.name, "unit": unit, "higher_is_better": resolved.metric.higher_is_better},
+        "max_loss": resolved.max_loss,
+        "exact": {
+            "tune_score": front.score,
+            "test_score": tested.score,
+            "tune_accuracy": tested.accuracy[0],
+            "test_accuracy": tested.accuracy[1],
+            "latency_ms": exact.latency_ms,
+        },
         "levels": [
             {
                 "level": number,
-                "qos_loss_pp": point.qos_loss_pp,
-                "qos_loss_ci_pp": point.qos_loss_ci_pp,
-                "test_qos_loss_pp": loss,
-                "test_qos_loss_ci_pp": ci,
+                **losses(point, unit, loss, ci),
+                "no_difference": abs(point.qos_loss) <= point.qos_loss_ci,
                 "latency_ms": point.latency_ms,
                 "latency_interval_ms": [point.latency_ms - point.latency_ci_ms, point.latency_ms + point.latency_ci_ms],
                 "speedup": exact.latency_ms / point.latency_ms,
                 "energy_mj": point.energy_mj,
+                "size_bytes": point.size_bytes,
                 "temperature": known.temperature,
                 "reliability": reliable,
                 "settings": point.configuration.to_json(),
             }
             for number, (point, (loss, ci), known, reliable) in enumerate(
-                zip(front.levels, tested.losses_pp, tested.calibration, tested.reliability, strict=True)
+                zip(front.levels, tested.losses, tested.calibration, tested.reliability, strict=True)
             )
         ],
+        "predictions": [own.to_json() for own in front.trust],
         "replay": None if replayed is None else {key: item for key, item in replayed.items() if key not in ("schema", "timeline")},
         "memory_bytes": json.loads((stages.ledger.folder / "bundle" / "plan.json").read_text())["notes"].get("memory_bytes"),
         "seconds": dict(stages.ledger.seconds),
@@ -58,6 +66,18 @@ def summary(stages: Stages, profile: Profile, front: Front, tested: Tested, repl
     }
     write_json(stages.ledger.folder / RESULT, value)
     return value
+
+
+def losses(point: OperatingPoint, unit: str, test: float, test_ci: float) -> dict[str, float]:
+    """Of one level; those in percentage points also under names that say so."""
+    every = {
+        "qos_loss": point.qos_loss,
+        "qos_loss_ci": point.qos_loss_ci,
+        "qos_loss_upper": point.upper,
+        "test_qos_loss": test,
+        "test_qos_loss_ci": test_ci,
+    }
+    return every | ({f"{name}_pp": value for name, value in every.items()} if unit == "pp" else {})
 
 
 def write_report(folder: Path) -> Path:

@@ -45,11 +45,14 @@ def measure_bundle(folder: Path, registry: Registry, backend: Choice | None, pro
         "schema": 1,
         "title": content.plan.name,
         "device": {"backend": backend.name, **dataclasses.asdict(device.info)},
+        "qos": dataclasses.asdict(content.qos),
         "exact": {"latency_ms": timed[0][0]},
         "levels": [
             {
                 "level": level,
-                "qos_loss_pp": point.qos_loss_pp,
+                "qos_loss": point.qos_loss,
+                "qos_loss_upper": point.upper,
+                **({"qos_loss_pp": point.qos_loss} if content.qos.unit == "pp" else {}),
                 "latency_ms": ms,
                 "latency_interval_ms": [ms - ci, ms + ci],
                 "speedup": timed[0][0] / ms,

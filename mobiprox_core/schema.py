@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 SCHEMA_NUMBER = 1
 """What the key `mobiprox` of an experiment file must say."""
 
-DEFAULT_MAX_LOSS_PP = 5.0
 DEFAULT_LEVELS = 10
+DEFAULT_CONFIDENCE = 0.95
+DEFAULT_QOS = "accuracy"
+"""The measure of a network that classifies, on data with labels."""
+DEFAULT_UNLABELLED_QOS = "agreement"
+
+COSTS = ("latency", "energy", "size")
+"""What a search can make small, and limit."""
 
 Schema = dict[str, Any]
 
@@ -32,7 +38,10 @@ _KIND = "x-mobiprox-kind"
 RESERVED: Mapping[str, frozenset[str]] = {
     "frontend": frozenset({"frontend"}),
     "dataset": frozenset({"dataset", "split"}),
-    "heuristic": frozenset({"heuristic", "max_loss_pp", "levels", "include", "exclude", "recalibrate"}),
+    "heuristic": frozenset(
+        {"heuristic", "max_loss_pp", "max_loss", "max_part_loss", "confidence", "max_latency_ms", "max_energy_mj", "max_size_mb"}
+        | {"minimize", "weights", "levels", "include", "exclude", "recalibrate"}
+    ),
 }
 """Keys that stand beside a plugin's own options."""
 
@@ -43,13 +52,28 @@ def experiment_schema(registry: Registry, mentioned: Container[str] | None = Non
     mentioned: the names that a file has anywhere; the options of other plugins may be left out (checking dozens takes its time).
     """
     patterns = {"type": "array", "items": {"type": "string", "minLength": 1}}
+    above = {"type": "number", "exclusiveMinimum": 0}
     search = {
-        "max_loss_pp": {
+        "max_loss_pp": {**above, "maximum": 100, "default": 5.0, "description": "what may be lost, in percentage points"},
+        "max_loss": {**above, "description": "what may be lost, in the unit of the measure (qos); instead of max_loss_pp"},
+        "max_part_loss": {**above, "description": "what any class or group alone may lose; three times as much as all if left out"},
+        "confidence": {
             "type": "number",
-            "exclusiveMinimum": 0,
-            "maximum": 100,
-            "default": DEFAULT_MAX_LOSS_PP,
-            "description": "accuracy that may be lost, in percentage points",
+            "minimum": 0.5,
+            "exclusiveMaximum": 1,
+            "default": DEFAULT_CONFIDENCE,
+            "description": "how sure it must be that other data lose no more; 0.5 takes measured losses at their word",
+        },
+        "max_latency_ms": {**above, "description": "what one inference may take"},
+        "max_energy_mj": {**above, "description": "what one inference may consume"},
+        "max_size_mb": {**above, "description": "what weights and tables of one level may take, 10^6 bytes"},
+        "minimize": {"enum": list(COSTS), "default": COSTS[0], "description": "what levels are to save"},
+        "weights": {
+            "type": "object",
+            "properties": {cost: {"type": "number", "minimum": 0} for cost in COSTS},
+            "additionalProperties": False,
+            "minProperties": 1,
+            "description": "several costs at once, each relative to the exact network's, by their weights; instead of minimize",
         },
         "levels": {
             "type": "integer",
@@ -91,6 +115,7 @@ def experiment_schema(registry: Registry, mentioned: Container[str] | None = Non
                 "description": "the approximations to choose from",
             },
             "search": _inline("heuristic", "heuristic", search, [], registry, mentioned),
+            "qos": _named("qos", registry, mentioned),
             "backend": _named("backend", registry, mentioned),
             "strategy": _named("strategy", registry, mentioned),
             "temperature": {

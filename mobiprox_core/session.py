@@ -44,6 +44,8 @@ SURROUNDINGS = frozenset(field.name for field in fields(Observation)) - {"label"
 class Prediction:
     """One inference. label: index of the class; confidence: 0..1, calibrated; level: the one that ran; outputs: float32[K].
 
+    Of a network that does not classify, label is -1 and confidence 0.
+
     latency_ms, relative_cost (one run of level 0 is 1, by the session's corrected table): of all runs, where the strategy asked for more
     than one; the rest tells of the last.
     """
@@ -175,9 +177,11 @@ class Session:
         latency_ms = 1e3 * (perf_counter() - begin)
         self.heartbeat.beat(self._level, latency_ms)
         outputs = (output[0] if isinstance(output, tuple) else output).reshape(-1)
-        temperature = self.bundle.calibration[self._level].temperature
-        label = int(outputs.argmax())
-        confidence = probabilities(outputs[None], self.bundle.already_softmax, temperature)[0, label]
+        label, confidence = -1, 0.0
+        if self.bundle.qos.classifies:
+            temperature = self.bundle.calibration[self._level].temperature
+            label = int(outputs.argmax())
+            confidence = probabilities(outputs[None], self.bundle.already_softmax, temperature)[0, label]
         return Prediction(label, float(confidence), self._level, latency_ms, self.heartbeat.relative_costs[self._level], outputs)
 
     def close(self) -> None:

@@ -8,24 +8,30 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, bundle, measure, profile
 from .adaptation import calibration_from_json, calibration_to_json
 from .batches import digest_of_samples
 from .configuration import Configuration
-from .interfaces import Candidate, LevelCalibration, Profile, Progress, ProgressSink
+from .errors import TargetMissed
+from .interfaces import Candidate, ClassConfidence, LevelCalibration, Profile, Progress, ProgressSink
 from .lab import Lab
-from .ledger import Journal, Json, Ledger, digest_file, write_json
+from .ledger import Journal, Json, Ledger, digest, digest_file, shared_journal, write_json
 from .measure import Front, Measurer
+from .prediction import p1, p2
+from .profile import summed_loss
 from .recalibration import Recalibrator
 from .replays import replay
 from .resolve import Resolved
+from .selection import Demands, shortfalls
 from .statistics import FEW, Calibration
 
 if TYPE_CHECKING:
     from .measurement import OperatingPoint
 
+CHANGES = "changes.npz"
 PROFILE, CANDIDATES, FRONT, LEVELS, REPLAY, RESULT = (
     f"{name}.json" for name in ("profile", "candidates", "front", "levels", "replay", "result")
 )
@@ -47,12 +53,14 @@ class Effort:
 class Tested:
     """The levels on data that no choice looked at, and what strategies may know of them.
 
-    accuracy: of the exact network, None without labels; losses_pp: per level, with 95 % half-width. reliability: per level, as
+    score: of the exact network, in the unit of the measure; losses: per level, with 95 % half-width. accuracy: of the exact network, None
+    where there are no labels or it does not classify. calibration: of a network that does not classify, costs alone. reliability: per level, as
     `adaptation.Reliability` in JSON.
     """
 
-    accuracy: float | None
-    losses_pp: tuple[tuple[float, float], ...]
+    score: float
+    losses: tuple[tuple[float, float], ...]
+    accuracy: tuple[float | None, float | None]
     calibration: tuple[LevelCalibration, ...]
     reliability: tuple[Json, ...] = ()
 
@@ -104,25 +112,29 @@ class Stages:
             "plugin versions": dict(resolved.plugins),
             "mobiprox version": __version__,
         }
-        self.tuning = {**self.common, "tuning data": digest_of_samples(resolved.tune)}
+        self.measured = {**{k: v for k, v in self.common.items() if k != "plugin versions"}, "code that runs": resolved.code}
+        self.judged = {"quality of service": resolved.qos.to_json()}
+        self.tuning = {**self.measured, **self.judged, "tuning data": digest_of_samples(resolved.tune)}
 
     # -- the stages, in order
 
     def profile(self) -> Profile:
         """What every setting saves and changes."""
         search = self.resolved.experiment.search
-        inputs = {
-            **self.tuning,
+        choices = {
             "techniques": [technique.to_json() for technique in self.resolved.experiment.techniques],
             "operators to approximate": [list(search.include), list(search.exclude)],
             "effort": dataclasses.asdict(self.effort.profile),
+            "accepted loss": self.resolved.max_loss,
+            "plugin versions": dict(self.resolved.plugins),
         }
 
         def work(journal: Journal) -> None:
-            found = profile.profile(self.resolved, self.lab, journal, self.effort.profile, self.progress)
+            found, changes = profile.profile(self.resolved, self.lab, journal, self.effort.profile, self.progress)
             write_json(self.ledger.folder / PROFILE, profile.profile_to_json(found))
+            profile.write_changes(self.ledger.folder / CHANGES, changes)
 
-        self.ledger.stage("profile", inputs, [PROFILE], work)
+        self.ledger.stage("profile", self.tuning, [PROFILE, CHANGES], work, choices, shared="profiles")
         return profile.profile_from_json(self.read(PROFILE))
 
     def search(self, profile: Profile) -> tuple[Candidate, ...]:
@@ -146,59 +158,105 @@ class Stages:
         self.ledger.stage("search", inputs, [CANDIDATES], work)
         return candidates_from_json(self.read(CANDIDATES))
 
-    def measure(self, candidates: Sequence[Candidate]) -> Front:
+    def measure(self, candidates: Sequence[Candidate], found: Profile) -> Front:
         """The front, and the levels chosen from it."""
         search, meter = self.resolved.experiment.search, self.resolved.experiment.energy
-        inputs = {
-            **self.tuning,
+        choices = {
             "candidates": self.digest(CANDIDATES),
-            "recalibration": self.grade,
-            "accepted loss and levels": [search.max_loss_pp, search.levels],
+            "profile": [self.digest(PROFILE), self.digest(CHANGES)],
+            "limits and objectives": [search.demands(), self.resolved.max_loss, search.levels],
             "energy meter": None if meter is None else meter.to_json(),
             "effort": dataclasses.asdict(self.effort.measure),
+            "plugin versions": dict(self.resolved.plugins),
         }
+        judge = self.resolved.judge(self.resolved.tune)
+        inputs = {**self.tuning, "recalibration": self.grade}
 
         def work(journal: Journal) -> None:
-            measurer = Measurer("measure", self.lab, journal, self.effort.measure, self.progress, self.observe)
-            found = measurer.front(candidates, self.resolved.tune, search.max_loss_pp, search.levels, self.resolved.meter)
-            write_json(self.ledger.folder / FRONT, {**measure.front_to_json(found), "recalibration": self.grade})
+            measurer = Measurer(
+                "measure", self.lab, journal, self.effort.measure, self.progress, self.observe, self.losses("tuning", inputs)
+            )
+            changes = profile.read_changes(self.ledger.folder / CHANGES, found)
+            predictors = {"P1": p1(changes.added, changes.exact, partial(summed_loss, judge, changes)), "P2": p2(found)}
+            front = measurer.front(candidates, found, predictors, judge, self.demands(), self.resolved.meter)
+            value = measure.front_to_json(front, self.resolved.qos.name, self.resolved.metric.unit)
+            write_json(self.ledger.folder / FRONT, {**value, "recalibration": self.grade})
 
-        self.ledger.stage("measure", inputs, [FRONT], work)
+        self.ledger.stage("measure", inputs, [FRONT], work, choices)
         return measure.front_from_json(self.read(FRONT))
+
+    def require(self, front: Front) -> None:
+        """Raises TargetMissed where no level keeps every limit, not even the exact network: which, and by how much."""
+        missed = shortfalls(front.points, self.demands())
+        if missed:
+            count = len(front.points)
+            mend = [str(one) for one in missed]
+            raise TargetMissed(
+                f"none of {count} measured configurations keeps every limit",
+                where=self.resolved.experiment.where("search"),
+                mend="\n".join([*mend, "all measurements are kept: relax a limit, and take the run up with --resume"]),
+            )
+
+    def demands(self) -> Demands:
+        search = self.resolved.experiment.search
+        return Demands(
+            self.resolved.max_loss,
+            search.levels,
+            self.resolved.metric.unit,
+            search.max_part_loss,
+            search.max_latency_ms,
+            search.max_energy_mj,
+            None if search.max_size_mb is None else 1e6 * search.max_size_mb,
+            search.weights,
+        )
+
+    def losses(self, split: str, inputs: Mapping[str, Json]) -> Journal:
+        """Where statistics of single samples are kept, for every run on the same inputs."""
+        return shared_journal("losses", digest([split, {key: inputs[key] for key in sorted(inputs)}]))
 
     def test(self, front: Front) -> Tested:
         """Final numbers, on test data; calibration, on tuning data."""
-        inputs = {
-            **self.tuning,
-            "levels": self.digest(FRONT),
-            "test data": digest_of_samples(self.resolved.test),
-            "one temperature": self.resolved.experiment.one_temperature,
-        }
+        tested = {**self.measured, **self.judged, "recalibration": self.grade, "test data": digest_of_samples(self.resolved.test)}
+        choices = {"levels": self.digest(FRONT), "one temperature": self.resolved.experiment.one_temperature}
 
         def work(journal: Journal) -> None:
-            measurer = Measurer("test", self.lab, journal, self.effort.measure, self.progress)
-            accuracy, losses = measurer.tested(front.levels, self.resolved.test)
-            softmax = self.resolved.already_softmax
-            calibration = measurer.calibrated(front.levels, self.resolved.tune, softmax, self.resolved.experiment.one_temperature)
-            reliability = measurer.reliability(front.levels, calibration, self.resolved.test, softmax)
+            measurer = Measurer("test", self.lab, journal, self.effort.measure, self.progress, losses=self.losses("test", tested))
+            score, losses = measurer.tested(front.levels, self.resolved.judge(self.resolved.test))
             value = {
                 "schema": 1,
-                "test_accuracy": accuracy,
-                "test_qos_losses_pp": losses,
-                "calibration": calibration_to_json(calibration),
-                "reliability": [level.to_json() for level in reliability],
+                "qos": {"name": self.resolved.qos.name, "unit": self.resolved.metric.unit},
+                "test_score": score,
+                "test_qos_losses": losses,
             }
-            write_json(self.ledger.folder / LEVELS, value)
+            write_json(self.ledger.folder / LEVELS, {**value, **self.adaptation(measurer, front)})
 
-        self.ledger.stage("test", inputs, [LEVELS], work)
+        self.ledger.stage("test", {**self.tuning, **tested}, [LEVELS], work, choices)
         value = self.read(LEVELS)
-        losses = tuple((loss, ci) for loss, ci in value["test_qos_losses_pp"])
+        losses = tuple((loss, ci) for loss, ci in value["test_qos_losses"])
+        tune, test = value["accuracy"]
         calibration = calibration_from_json(value["calibration"], LEVELS)
-        return Tested(value["test_accuracy"], losses, calibration, tuple(value["reliability"]))
+        return Tested(value["test_score"], losses, (tune, test), calibration, tuple(value["reliability"]))
+
+    def adaptation(self, measurer: Measurer, front: Front) -> dict[str, Json]:
+        """What strategies may know of the levels, and how far it holds on test data."""
+        tune, test = self.resolved.tune, self.resolved.test
+        if not self.resolved.metric.classifies:
+            nothing = ClassConfidence(0, 0, None, None)
+            costs = (level.latency_ms / front.levels[0].latency_ms for level in front.levels)
+            known = [LevelCalibration(cost, None, 1.0, nothing, (nothing,)) for cost in costs]
+            return {"accuracy": [None, None], "calibration": calibration_to_json(known), "reliability": [None] * len(known)}
+        softmax, one = self.resolved.already_softmax, self.resolved.experiment.one_temperature
+        calibration = measurer.calibrated(front.levels, tune, softmax, one)
+        reliability, accuracy = measurer.reliability(front.levels, calibration, test, softmax)
+        return {
+            "accuracy": [calibration[0].accuracy, accuracy],
+            "calibration": calibration_to_json(calibration),
+            "reliability": [own.to_json() for own in reliability],
+        }
 
     def bundle(self, front: Front, tested: Tested) -> None:
         """The folder that ships."""
-        experiment = self.resolved.experiment
+        experiment, metric = self.resolved.experiment, self.resolved.metric
         inputs = {
             **self.common,
             "levels": [self.digest(FRONT), self.digest(LEVELS)],
@@ -215,6 +273,7 @@ class Stages:
                     plan=self.lab.lower([level.configuration for level in front.levels], self.lab.single),
                     backend=experiment.backend,
                     points=front.levels,
+                    qos=bundle.Qos(self.resolved.qos.name, metric.unit, metric.higher_is_better, metric.classifies),
                     calibration=tested.calibration,
                     strategy=experiment.strategy,
                     classes=self.resolved.classes,

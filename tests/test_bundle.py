@@ -59,7 +59,11 @@ def make_bundle() -> Bundle:
     return Bundle(
         plan=plan,
         backend=Choice("opencl", {"threads": 2}),
-        points=(OperatingPoint(EXACT_CONFIGURATION, 0.0, 2.0), OperatingPoint(Configuration({"conv": HALF}), 1.5, 1.0, 3.25)),
+        points=(
+            OperatingPoint(EXACT_CONFIGURATION, 0.0, 2.0),
+            OperatingPoint(Configuration({"conv": HALF}), 1.5, 1.0, 3.25, qos_loss_upper=2.5),
+        ),
+        qos=bundles.Qos("psnr", "dB", classifies=False),
         calibration=(calibration, calibration),
         strategy=Choice("state", {"patience": 3}),
         classes=tuple("0123456789"),
@@ -75,7 +79,7 @@ def written(tmp_path: Path) -> Path:
 
 def test_what_is_written_is_read_back(written: Path) -> None:
     wanted, read = make_bundle(), bundles.read(written)
-    for attribute in ("backend", "points", "calibration", "strategy", "classes", "already_softmax", "provenance"):
+    for attribute in ("backend", "points", "calibration", "strategy", "classes", "already_softmax", "qos", "provenance"):
         assert getattr(read, attribute) == getattr(wanted, attribute)
     for attribute in (
         "name",

@@ -124,7 +124,7 @@ def test_the_meter_of_the_example_measures(offered: Callable[[str], object]) -> 
 @pytest.mark.parametrize(
     ("hook", "values", "printed"),
     [
-        ("mobiprox_point_measured", {"point": OperatingPoint(Configuration({}), 1.5, 0.25)}, "  1.50 pp     0.250 ms\n"),
+        ("mobiprox_point_measured", {"point": OperatingPoint(Configuration({}), 1.5, 0.25)}, "  1.50 lost     0.250 ms\n"),
         ("mobiprox_progress", {"progress": Progress("search", 3, 3)}, "search is done\n"),
     ],
 )

@@ -92,7 +92,7 @@ def test_a_good_file_becomes_an_experiment(folder: Path) -> None:
     assert wanted.model == experiment.Choice("paper", {"path": "net.bin"})
     assert [t.name for t in wanted.techniques] == ["spline", "blur"]
     assert wanted.techniques[0].options == {"strides": [2, 3]}
-    assert (wanted.search.heuristic, wanted.search.max_loss_pp, wanted.search.levels, wanted.search.options) == (
+    assert (wanted.search.heuristic, wanted.search.max_loss, wanted.search.levels, wanted.search.options) == (
         "greedy",
         5.0,
         4,
@@ -110,7 +110,7 @@ def test_what_may_be_left_out_has_a_default(folder: Path) -> None:
     short = "\n".join(line for line in GOOD.splitlines() if line.split(":")[0] not in ("strategy", "trace", "energy", "seed"))
     wanted = load(folder, short.replace("max_loss_pp: 5, levels: 4, patience: 2, exclude: ['fc*']", ""))
     assert (wanted.seed, wanted.strategy, wanted.trace, wanted.energy) == (0, None, None, None)
-    assert (wanted.search.max_loss_pp, wanted.search.levels) == (5.0, 10)
+    assert (wanted.search.max_loss, wanted.search.levels) == (None, 10)
 
 
 # change, line of the fault, key path, words of the message, words of the mend

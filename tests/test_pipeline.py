@@ -91,7 +91,7 @@ def test_the_result_has_the_promised_keys(finished: Finished) -> None:
     out, result = finished
     assert result == json.loads((out / "result.json").read_text())
     assert result["schema"] == 1
-    assert set(result["exact"]) == {"tune_accuracy", "test_accuracy", "latency_ms"}
+    assert set(result["exact"]) >= {"tune_accuracy", "test_accuracy", "latency_ms"}
     level_keys = {"level", "qos_loss_pp", "test_qos_loss_pp", "latency_ms", "speedup", "settings"}
     assert all(set(level) >= level_keys for level in result["levels"])
     assert set(result["replay"]) >= {"accuracy", "relative_cost", "mean_level", "steps"}
@@ -169,7 +169,7 @@ def test_coupled_operators_are_measured_together_and_infeasible_settings_left_ou
         couplings=(("conv1", "conv2"),),
     )
     with open_lab(coupled) as lab:
-        found = profile.profile(coupled, lab, Journal(tmp_path / "journal", ""), QUICK.profile, lambda step: None)
+        found, _ = profile.profile(coupled, lab, Journal(tmp_path / "journal", ""), QUICK.profile, lambda step: None)
     first, second = (next(o for o in found.operators if o.name == name) for name in ("conv1", "conv2"))
     assert [str(s.setting) for o in (first, second) for s in (*o.settings, *o.dropped)] == ["exact", str(rows)] * 2
     shares = [s.divergence for o in (first, second) for s in o.settings[1:]]
@@ -178,7 +178,7 @@ def test_coupled_operators_are_measured_together_and_infeasible_settings_left_ou
         open_model(folder / "small.onnx", batch=32) as exact,
         open_model(folder / "small.onnx", batch=32, settings={"conv1": rows, "conv2": rows}) as both,
     ):
-        whole = profile.divergence(np.asarray(exact.run(inputs)), np.asarray(both.run(inputs))) / 32
+        whole = profile.divergence(np.asarray(exact.run(inputs)), np.asarray(both.run(inputs))).mean()
     assert len(shares) == 2
     assert sum(shares) == pytest.approx(whole, rel=1e-3)
 
@@ -260,11 +260,12 @@ def test_a_changed_search_keeps_the_profile_and_says_what_changed(folder: Path, 
     changed = tmp_path / "experiment"
     shutil.copytree(folder, changed)
     (changed / "experiment.yaml").write_text(EXPERIMENT.replace("max_loss_pp: 60", "max_loss_pp: 20"))
-    notes: dict[str, str] = {}
-    run(changed, tmp_path / "copy", resume=True, progress=lambda p: notes.setdefault(p.stage, p.note) and None)
-    assert notes["profile"] == "done before"
-    assert notes["search"] == "done before"
-    assert "accepted loss and levels" in notes["measure"]
+    notes: dict[str, list[str]] = {}
+    run(changed, tmp_path / "copy", resume=True, progress=lambda p: notes.setdefault(p.stage, []).append(p.note))
+    assert notes["profile"][0] == "done again, because of what changed: accepted loss"
+    assert notes["profile"][1].endswith("measurements of earlier runs are at hand")
+    assert notes["search"][0] == "done before"
+    assert "limits and objectives" in notes["measure"][0]
 
 
 @pytest.mark.parametrize(

@@ -29,23 +29,23 @@ def made_up_result(operators: int = 12, levels: int = 9, steps: int = 300, seed:
         chosen = [n for n in names[:-2] if rng.random() < share]
         latency = base * (1 - 0.62 * share) * rng.uniform(0.98, 1.06)
         return {
-            "qos_loss_pp": float(6 * share**2.2 * rng.uniform(0.85, 1.4)),
+            "qos_loss": float(6 * share**2.2 * rng.uniform(0.85, 1.4)),
             "latency_ms": latency,
             "settings": {n: spelt[rng.integers(len(spelt))] for n in chosen},
         }
 
     candidates = [point(share) for share in rng.uniform(0.05, 1.15, 48)]
     front: list[dict[str, Any]] = []
-    for candidate in sorted(candidates, key=lambda c: c["qos_loss_pp"]):
-        if candidate["qos_loss_pp"] <= 5 and candidate["latency_ms"] < (front[-1]["latency_ms"] if front else base):
+    for candidate in sorted(candidates, key=lambda c: c["qos_loss"]):
+        if candidate["qos_loss"] <= 5 and candidate["latency_ms"] < (front[-1]["latency_ms"] if front else base):
             front.append(candidate)
     front = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, levels - 1).round().astype(int))]
-    shipped = [{"qos_loss_pp": 0.0, "latency_ms": base, "settings": {}}, *front]
+    shipped = [{"qos_loss": 0.0, "latency_ms": base, "settings": {}}, *front]
     for index, level in enumerate(shipped):
         level |= {
             "level": index,
             "speedup": base / level["latency_ms"],
-            "test_qos_loss_pp": level["qos_loss_pp"] * float(rng.uniform(0.7, 1.3)),
+            "test_qos_loss": level["qos_loss"] * float(rng.uniform(0.7, 1.3)),
             "latency_interval_ms": [level["latency_ms"] * 0.985, level["latency_ms"] * 1.015],
         }
     noise = 0.45 * np.sin(np.linspace(0, 3 * np.pi, steps)) ** 2
@@ -59,7 +59,7 @@ def made_up_result(operators: int = 12, levels: int = 9, steps: int = 300, seed:
         "schema": 1,
         "title": "digits",
         "device": {"name": "cpu-made-up", "driver": "3.0", "isa": "avx2", "threads": 1},
-        "max_loss_pp": 5.0,
+        "max_loss": 5.0,
         "exact": {"tune_accuracy": 0.981, "test_accuracy": 0.976, "latency_ms": base},
         "levels": shipped,
         "candidates": candidates,
@@ -74,7 +74,7 @@ def made_up_result(operators: int = 12, levels: int = 9, steps: int = 300, seed:
                 "latency_ms": t * rng.uniform(0.4, 1.1),
                 "latency_ci_ms": t * 0.01,
                 "divergence": float(rng.exponential(0.01)),
-                "loss_pp": None,
+                "loss": None,
                 "dropped": bool(rng.random() < 0.2),
             }
             for n, t in zip(names[:-2], exact_ms, strict=False)
@@ -153,7 +153,7 @@ def test_the_headline_and_the_numbers_are_readable_without_scripts(tmp_path: Pat
     assert "97.6%" in text
     assert "cpu-made-up" in text
     for level in result["levels"]:
-        assert f"{level['qos_loss_pp']:.2f} pp" in text
+        assert f"{level['qos_loss']:.2f} pp" in text
         assert f"{level['speedup']:.2f}×" in text
         for setting in level["settings"].values():
             assert setting in text

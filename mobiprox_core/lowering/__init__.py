@@ -129,6 +129,8 @@ class _Lowering:
             for variants in emitted
         )
         index = {name: {choice: i for i, choice in enumerate(choices)} for name, choices in offered.items()}
+        picked = [tuple(index[o.name][level[o.name]] if o.name in index else 0 for o in operators) for level in chosen]
+        used = [dict(c for own, number in zip(emitted, row, strict=True) for c in own[number].used.items()) for row in picked]
         return ExecutionPlan(
             name=graph.name,
             batch=graph.batch,
@@ -140,9 +142,12 @@ class _Lowering:
             inputs=tuple(map(self._placed, inputs)),
             outputs=tuple(map(self._placed, outputs)),
             operators=operators,
-            levels=tuple(tuple(index[o.name][level[o.name]] if o.name in index else 0 for o in operators) for level in chosen),
+            levels=tuple(picked),
             tensors=tuple(map(self._placed, kept)),
-            notes={"memory_bytes": {**memory, "activations": 4 * (elements - self.arena.constant_elements)}},
+            notes={
+                "memory_bytes": {**memory, "activations": 4 * (elements - self.arena.constant_elements)},
+                "level_bytes": [sum(own.values()) for own in used],
+            },
         )
 
     def _input(self, name: str, shape: Shape) -> Slot:

@@ -32,6 +32,8 @@ class Builder:
     launches: list[tuple[str, int, tuple[int, ...]]] = field(default_factory=list)
     scratched: dict[Layout, int] = field(default_factory=dict)
     geometry: str = ""
+    used: dict[int, int] = field(default_factory=dict)
+    """Address of each constant that was asked for, and its bytes."""
 
     def launch(self, function: str, units: int, row: Iterable[int]) -> None:
         if units == 0:  # a tensor without elements; the network kernel counts on every launch to finish
@@ -42,11 +44,16 @@ class Builder:
 
     def constant(self, values: npt.ArrayLike, name: str) -> int:
         """Offset of an array that the plan carries; equal arrays are stored once."""
-        return self.arena.constant(np.asarray(values), f"{self.operator.name}/{name}")
+        array = np.asarray(values)
+        address = self.arena.constant(array, f"{self.operator.name}/{name}")
+        self.used[address] = array.nbytes
+        return address
 
     def table(self, addresses: Ints, name: str) -> int:
         """Offset of an int32 table of addresses (or plain offsets)."""
-        return self.arena.table(addresses, f"{self.operator.name}/{name}")
+        address = self.arena.table(addresses, f"{self.operator.name}/{name}")
+        self.used[address] = 4 * addresses.size
+        return address
 
     def scratch(self, elements: int) -> int:
         """Address of memory that is free while this operator runs; its variants share it."""

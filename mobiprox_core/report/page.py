@@ -1,16 +1,18 @@
 """Fills `report.html` with a result: numbers as tables that need no script, and data for the charts that `report.js` draws.
 
 The result is the JSON object of ``mobiprox run --json`` with details. What a run does not have may be missing or null; only
-`exact` and `levels` must be there. Losses are percentage points below the exact network, latencies are of one inference::
+`exact` and `levels` must be there. Losses are below the exact network, in the unit of `qos`; latencies are of one inference::
 
-    title, device, max_loss_pp         name of the experiment; text, or an object with a `name`; the budget
-    exact                              tune_accuracy, test_accuracy, latency_ms
-    levels[]                           level, qos_loss_pp, test_qos_loss_pp, latency_ms, latency_interval_ms [low, high], speedup,
+    title, device, max_loss            name of the experiment; text, or an object with a `name`; the budget
+    qos                                name and unit of the measure; accuracy in percentage points if it is missing
+    exact                              tune_accuracy, test_accuracy, tune_score, test_score, latency_ms
+    levels[]                           level, qos_loss, qos_loss_ci, qos_loss_upper, test_qos_loss, latency_ms, latency_interval_ms [low, high], speedup,
                                        energy_mj, temperature, reliability (`adaptation.Reliability`, on test data), settings {operator: spelt setting}; operators left out are exact
-    candidates[]                       qos_loss_pp, latency_ms, settings: everything that was measured
+    candidates[]                       qos_loss, latency_ms, settings: everything that was measured
     operators[]                        name, kind, macs, latency_ms of the exact operator, in network order
-    profile[]                          operator, setting, latency_ms, latency_ci_ms, divergence, loss_pp, dropped (true: does not pay)
+    profile[]                          operator, setting, latency_ms, latency_ci_ms, divergence, loss, dropped (true: does not pay)
     classes[]                          names in label order
+    predictions[]                      predictor, of, error, unit, rank, fitted, held_out: `prediction.Trust`
     replay                             as `adaptation.Replay.to_json` gives it; strategy: its name
     seconds                            {stage: seconds}
     provenance                         anything nested: versions, driver, isa, threads, seed, digest
@@ -49,6 +51,7 @@ def _page(result: Mapping[str, Any]) -> str:
         static=_static_table(result),
         reliability=_reliability_table(result),
         replay_summary=escape(_replay_summary(result)),
+        predictions=_predictions_table(result),
         seconds=_seconds_table(result),
         provenance=_provenance_table(result),
         style=here.joinpath("report.css").read_text(encoding="utf-8"),
@@ -61,22 +64,26 @@ def _page(result: Mapping[str, Any]) -> str:
 
 
 def _headline(result: Mapping[str, Any]) -> str:
-    levels, budget = result["levels"], result.get("max_loss_pp")
+    levels, budget = result["levels"], result.get("max_loss")
     fastest = max(levels, key=lambda level: level["speedup"])
     if fastest["speedup"] <= 1:
-        return "No level is faster than the exact network" + (f" within {budget:.1f} pp of loss" if budget is not None else "")
+        return "No level is faster than the exact network" + (f" within {_budget(result)} of loss" if budget is not None else "")
     if budget is not None:
-        return f"{budget:.1f} pp budget: up to {fastest['speedup']:.1f}× faster"
-    return f"Up to {fastest['speedup']:.1f}× faster, losing {fastest['qos_loss_pp']:.1f} pp"
+        return f"{_budget(result)} budget: up to {fastest['speedup']:.1f}× faster"
+    return f"Up to {fastest['speedup']:.1f}× faster, losing {_loss(fastest['qos_loss'], result)}"
 
 
 def _tiles(result: Mapping[str, Any]) -> str:
     exact, levels, replay = result["exact"], result["levels"], result.get("replay")
     fastest = max(levels, key=lambda level: level["speedup"])
     tiles = [
-        ("Exact network", _percent(_first(exact, "test_accuracy", "tune_accuracy")), f"{_ms(exact.get('latency_ms'))} per inference"),
-        ("Fastest level", f"{fastest['speedup']:.2f}×", f"{_ms(fastest['latency_ms'])}, {_pp(fastest['qos_loss_pp'])} on tuning data"),
-        ("The same on unseen data", _pp(fastest.get("test_qos_loss_pp")), "loss of the fastest level on the test split"),
+        ("Exact network", _exact_score(result), f"{_ms(exact.get('latency_ms'))} per inference"),
+        (
+            "Fastest level",
+            f"{fastest['speedup']:.2f}×",
+            f"{_ms(fastest['latency_ms'])}, {_loss(fastest['qos_loss'], result)} on tuning data",
+        ),
+        ("The same on unseen data", _loss(fastest.get("test_qos_loss"), result), "loss of the fastest level on the test split"),
     ]
     if replay:
         accuracy = replay.get("accuracy")
@@ -118,8 +125,24 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.1%}"
 
 
-def _pp(loss: float | None) -> str:
-    return "–" if loss is None else f"{loss:.2f} pp"
+def _unit(result: Mapping[str, Any]) -> str:
+    return str((result.get("qos") or {}).get("unit", "pp"))
+
+
+def _loss(loss: float | None, result: Mapping[str, Any]) -> str:
+    unit = _unit(result)
+    return "–" if loss is None else f"{loss:.2f} {unit}" if unit in ("pp", "dB") else f"{loss:.3g} {unit}"
+
+
+def _budget(result: Mapping[str, Any]) -> str:
+    unit, most = _unit(result), result["max_loss"]
+    return f"{most:.1f} {unit}" if unit in ("pp", "dB") else f"{most:.3g} {unit}"
+
+
+def _exact_score(result: Mapping[str, Any]) -> str:
+    exact = result["exact"]
+    accuracy, score = (_first(exact, f"test_{what}", f"tune_{what}") for what in ("accuracy", "score"))
+    return _percent(accuracy) if accuracy is not None or score is None else _loss(score, result)
 
 
 def _ms(latency_ms: float | None) -> str:
@@ -147,6 +170,7 @@ def _levels_table(result: Mapping[str, Any]) -> str:
     head = [
         "Level",
         "Loss (tuning)",
+        "95 % interval; at most",
         "Loss (test)",
         "Latency",
         "95 % interval",
@@ -161,8 +185,9 @@ def _levels_table(result: Mapping[str, Any]) -> str:
         rows.append(
             [
                 f"{level['level']}" + (" (exact)" if level["level"] == 0 else ""),
-                _pp(level["qos_loss_pp"]),
-                _pp(level.get("test_qos_loss_pp")),
+                _loss(level["qos_loss"], result),
+                _interval(level, result),
+                _loss(level.get("test_qos_loss"), result),
                 _ms(level["latency_ms"]),
                 "–" if low is None or high is None else f"{low:.{_decimals(low)}f} to {_ms(high)}",
                 f"{level['speedup']:.2f}×",
@@ -173,11 +198,33 @@ def _levels_table(result: Mapping[str, Any]) -> str:
     return _table(head, rows, "numbers")
 
 
+def _interval(level: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """Of the loss on tuning data, with the bound that the level was chosen by."""
+    loss, ci, upper = level["qos_loss"], level.get("qos_loss_ci"), level.get("qos_loss_upper")
+    if ci is None or not level["settings"]:
+        return "–"
+    text = f"{loss - ci:.3g} to {_loss(loss + ci, result)}" + ("" if upper is None else f"; {_loss(upper, result)}")
+    return f"{text} (no difference)" if abs(loss) <= ci else text
+
+
+def _predictions_table(result: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            f"{own['of']}: {own['predictor']}",
+            "–" if own["error"] is None else f"{own['error']:.2g} {own['unit']}",
+            "–" if own["rank"] is None else f"{own['rank']:.2f}",
+            f"{own['held_out']} ({own['fitted']} fitted to)",
+        ]
+        for own in result.get("predictions") or ()
+    ]
+    return _table(["Prediction", "Median error", "Rank correlation", "Configurations"], rows, "numbers first-bold") if rows else ""
+
+
 def _settings_lists(result: Mapping[str, Any]) -> str:
     lists = []
     for level in result["levels"]:
         if level["settings"]:
-            summary = f"Level {level['level']}: {_pp(level['qos_loss_pp'])}, {level['speedup']:.2f}×"
+            summary = f"Level {level['level']}: {_loss(level['qos_loss'], result)}, {level['speedup']:.2f}×"
             table = _table(["Operator", "Setting"], [(str(op), str(setting)) for op, setting in level["settings"].items()])
             lists.append(f"<details><summary>{escape(summary)}</summary>{table}</details>")
     return "".join(lists)
@@ -254,7 +301,7 @@ def _chart_data(result: Mapping[str, Any]) -> dict[str, Any]:
         return [number for name, text in settings.items() for number in (operator(name), setting(text))]
 
     levels = [{**level, "settings": pairs(level["settings"])} for level in result["levels"]]
-    candidates = [[c["qos_loss_pp"], c["latency_ms"], pairs(c["settings"])] for c in result.get("candidates") or ()]
+    candidates = [[c["qos_loss"], c["latency_ms"], pairs(c["settings"])] for c in result.get("candidates") or ()]
     profile = [
         [
             operator(row["operator"]),
@@ -262,14 +309,15 @@ def _chart_data(result: Mapping[str, Any]) -> dict[str, Any]:
             _short(row["latency_ms"]),
             _short(row.get("latency_ci_ms")),
             _short(row.get("divergence")),
-            _short(row.get("loss_pp")),
+            _short(row.get("loss")),
             int(bool(row.get("dropped"))),
         ]
         for row in result.get("profile") or ()
     ]
     return {
         "exact": result["exact"],
-        "budget": result.get("max_loss_pp"),
+        "budget": result.get("max_loss"),
+        "unit": _unit(result),
         "levels": levels,
         "candidates": candidates,
         "profile": profile,

@@ -120,6 +120,7 @@
     add(svg, "text", { class: "axis-title", transform: `translate(${frame.left - 48} ${middle}) rotate(-90)`, "text-anchor": "middle" }, yTitle);
   }
 
+  const lost = (loss) => (["pp", "dB"].includes(data.unit) ? fixed(loss, 2, ` ${data.unit}`) : digits(loss) + (loss === null || loss === undefined ? "" : ` ${data.unit}`));
   const diamond = (x, y, r) => `M${x} ${y - r}L${x + r} ${y}L${x} ${y + r}L${x - r} ${y}Z`;
 
   // ------------------------------------------------------------------------------------------------------------ Pareto front
@@ -130,8 +131,8 @@
     const frame = { left: 66, right: 1020, top: 16, bottom: 372 };
     const base = exact.latency_ms ?? levels[0].latency_ms;
     const cost = measure === "speedup" ? (latency) => base / latency : (latency) => latency;
-    const losses = levels.flatMap((l) => [l.qos_loss_pp, l.test_qos_loss_pp ?? l.qos_loss_pp]);
-    const highest = 1.12 * Math.max(data.budget ?? 0, 1.15 * Math.max(...losses), 0.5);
+    const losses = levels.flatMap((l) => [l.qos_loss, l.test_qos_loss ?? l.qos_loss]);
+    const highest = 1.12 * Math.max(data.budget ?? 0, 1.15 * Math.max(...losses), data.budget ? 0 : 0.5);
     const lowest = Math.min(0, ...losses) * 1.1 - 0.03 * highest;
     const inside = candidates.filter(([loss]) => loss <= highest && loss >= lowest);
     const costs = [...levels.map((l) => cost(l.latency_ms)), ...inside.map((c) => cost(c[1]))];
@@ -142,17 +143,17 @@
     const xText = measure === "speedup" ? (t) => t + "×" : String;
     axes(svg, frame, x, y, ticks(least - margin, most + margin, 9), ticks(lowest, highest, 6),
       measure === "speedup" ? "speedup over the exact network (right is faster)" : "latency of one inference, ms (left is faster)",
-      "loss, percentage points", xText);
+      data.unit === "pp" ? "loss, percentage points" : `loss, ${data.unit}`, xText);
     if (data.budget !== null && data.budget !== undefined) {
       add(svg, "line", { class: "budget", x1: frame.left, x2: frame.right, y1: y(data.budget), y2: y(data.budget) });
       const [textX, anchor] = measure === "speedup" ? [frame.left + 6, "start"] : [frame.right - 6, "end"];
-      add(svg, "text", { class: "budget-text", x: textX, y: y(data.budget) - 7, "text-anchor": anchor }, `budget ${data.budget} pp`);
+      add(svg, "text", { class: "budget-text", x: textX, y: y(data.budget) - 7, "text-anchor": anchor }, `budget ${data.budget} ${data.unit}`);
     }
     for (const [loss, latency, config] of inside) {
       const dot = add(svg, "circle", { class: "candidate target", cx: x(cost(latency)), cy: y(loss), r: 4.5 });
-      explain(dot, `Measured point: ${loss.toFixed(2)} pp, ${(base / latency).toFixed(2)}×`, () => [ms(latency), ...grouped(config)]);
+      explain(dot, `Measured point: ${lost(loss)}, ${(base / latency).toFixed(2)}×`, () => [ms(latency), ...grouped(config)]);
     }
-    const points = levels.map((l) => [x(cost(l.latency_ms)), y(l.qos_loss_pp)]);
+    const points = levels.map((l) => [x(cost(l.latency_ms)), y(l.qos_loss)]);
     add(svg, "path", { class: "front-line", d: "M" + points.map((p) => p.join(" ")).join("L") });
     levels.forEach((level, index) => {
       const [px, py] = points[index];
@@ -160,8 +161,8 @@
         const [one, other] = level.latency_interval_ms.map((latency) => x(cost(latency)));
         add(svg, "line", { class: "whisker", x1: one, x2: other, y1: py, y2: py });
       }
-      if (level.test_qos_loss_pp !== null && level.test_qos_loss_pp !== undefined && level.level > 0) {
-        const ty = y(level.test_qos_loss_pp);
+      if (level.test_qos_loss !== null && level.test_qos_loss !== undefined && level.level > 0) {
+        const ty = y(level.test_qos_loss);
         add(svg, "line", { class: "drop", x1: px, x2: px, y1: py, y2: ty });
         add(svg, "path", { class: "test", d: diamond(px, ty, 5.5) });
       }
@@ -170,8 +171,8 @@
       const group = add(svg, "g", { class: "level target", transform: `translate(${points[index].join(" ")})` });
       add(group, "circle", { r: 9.5 });
       add(group, "text", { y: 4 }, level.level);
-      explain(group, `Level ${level.level}: ${level.qos_loss_pp.toFixed(2)} pp, ${level.speedup.toFixed(2)}×`, () => [
-        `${ms(level.latency_ms)}; ${fixed(level.test_qos_loss_pp, 2, " pp")} on test data` +
+      explain(group, `Level ${level.level}: ${lost(level.qos_loss)}, ${level.speedup.toFixed(2)}×`, () => [
+        `${ms(level.latency_ms)}; ${lost(level.test_qos_loss)} on test data` +
           (level.energy_mj === null || level.energy_mj === undefined ? "" : `; ${digits(level.energy_mj)} mJ`),
         ...(level.settings.length ? grouped(level.settings) : ["the exact network"]),
       ]);
@@ -465,7 +466,7 @@
       ["± 95 %", (row) => ms(row[3])],
       ["Speedup", (row) => (before && row[2] ? (before / row[2]).toFixed(2) + "×" : "–")],
       ["Divergence, nats", (row) => digits(row[4])],
-      ["Loss", (row) => fixed(row[5], 2, " pp")],
+      ["Loss", (row) => lost(row[5])],
       ["", (row) => (row[6] ? "does not pay" : "")],
     ].filter(([, text]) => rows.some((row) => !["–", ""].includes(text(row))));
     const head = add(add(table, "thead"), "tr");

@@ -70,9 +70,9 @@ typedef struct mbx_info {
     double open_ms;             /* what mbx_open took */
 } mbx_info;
 
-/* What the bundle says of a level. energy_mj is NaN where it was not measured. */
+/* What the bundle says of a level. qos_loss: in the unit of the bundle's measure, percentage points of accuracy unless it says otherwise. energy_mj is NaN where it was not measured. */
 typedef struct mbx_level_info {
-    double qos_loss_pp, latency_ms, energy_mj;
+    double qos_loss, latency_ms, energy_mj;
 } mbx_level_info;
 
 /* One inference: index of the class, calibrated confidence (0..1), level that ran, time from input to output. */

@@ -318,10 +318,11 @@ static void verify(const node *at, const char *key, span content, int skip_diges
 }
 
 static void read_point(const node *at, const bundle *read, const operator_variants **sorted, mbx_level_info *into) {
-    node_only(at, "level", "qos_loss_pp", "latency_ms", "energy_mj", "settings", (char *)NULL);
-    node level = node_at(at, "level"), loss = node_at(at, "qos_loss_pp"), latency = node_at(at, "latency_ms");
+    node_only(at, "level", "qos_loss", "qos_loss_upper", "latency_ms", "energy_mj", "settings", (char *)NULL);
+    node level = node_at(at, "level"), loss = node_at(at, "qos_loss"), upper = node_at(at, "qos_loss_upper"), latency = node_at(at, "latency_ms");
     node energy = node_at(at, "energy_mj"), settings = node_at(at, "settings");
     if (node_int(&level, INT32_MIN, LARGEST) != at->index) node_fail(&level, "levels stand in order; wanted is %d", at->index);
+    if (!node_is_null(&upper)) node_number(&upper);
     *into = (mbx_level_info){node_number(&loss), node_number(&latency), node_is_null(&energy) ? (double)NAN : node_number(&energy)};
     if (!cJSON_IsObject(settings.value)) node_fail(&settings, "not an object");
     const char **wanted = reader_take(at->reader, (size_t)read->operator_count, sizeof *wanted);
@@ -377,8 +378,8 @@ static void read_index(const node *at, const node *plan, const cJSON *header, co
     node schema = node_at(at, "schema");
     int32_t number = node_int(&schema, INT32_MIN, LARGEST);
     if (number != SCHEMA) node_fail(&schema, "this version reads schema %d, not %d", SCHEMA, number);
-    node_only(at, "schema", "name", "backend", "classes", "already_softmax", "levels", "calibration", "strategy", "provenance", "files",
-              (char *)NULL);
+    node_only(at, "schema", "name", "backend", "classes", "already_softmax", "qos", "levels", "calibration", "strategy", "provenance",
+              "files", (char *)NULL);
     node listed = node_at(at, "files"), levels = node_at(at, "levels"), calibration = node_at(at, "calibration");
     node classes = node_at(at, "classes"), softmax = node_at(at, "already_softmax"), provenance = node_at(at, "provenance");
     node backend = node_at(at, "backend"), strategy = node_at(at, "strategy");
@@ -398,6 +399,14 @@ static void read_index(const node *at, const node *plan, const cJSON *header, co
     into->class_names = count ? reader_take(at->reader, (size_t)count, sizeof *into->class_names) : NULL;
     EACH(name, &classes) into->class_names[name.index] = node_text(&name);
     into->already_softmax = node_boolean(&softmax);
+    node qos = node_at(at, "qos");
+    node_only(&qos, "name", "unit", "higher_is_better", "classifies", (char *)NULL);
+    node name = node_at(&qos, "name"), unit = node_at(&qos, "unit");
+    node better = node_at(&qos, "higher_is_better"), classifies = node_at(&qos, "classifies");
+    node_text(&name);
+    node_text(&unit);
+    node_boolean(&better);
+    node_boolean(&classifies);
     if (!cJSON_IsObject(provenance.value)) node_fail(&provenance, "not an object");
     read_backend(&backend, into);
     read_strategy(&strategy, into);
