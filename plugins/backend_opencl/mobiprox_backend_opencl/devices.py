@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from mobiprox_core.cache import cache_folder
 from mobiprox_core.errors import DeviceError
@@ -46,14 +47,15 @@ def open_device(options: Options) -> OpenCLDevice:
     Raises DeviceError, with a list of what is there, where none or several fit, or where it is broken.
     """
     threads = options.get("threads")
-    chosen = _choose(find(), options.get("device", "auto"), threads)
+    found = find()
+    chosen = _choose(found, options.get("device", "auto"), threads)
     info = describe(chosen, options.get("isa", "auto"), threads)
     launch = options.get("launch", "auto")
     if launch == "network" and info.kind != "cpu":
         raise DeviceError(
             f"'{chosen.name}' cannot run the network kernel: work-items that wait for each other are unsafe on it", mend="use launch: auto"
         )
-    return OpenCLDevice(chosen.handle, info, by_operator=launch == "operators" or info.kind == "gpu")
+    return OpenCLDevice(chosen.handle, info, launch == "operators" or info.kind == "gpu", caller_of(chosen, found))
 
 
 def _choose(found: Sequence[Found], wanted: str | int, threads: int | None) -> Found:
@@ -72,6 +74,11 @@ def _choose(found: Sequence[Found], wanted: str | int, threads: int | None) -> F
     if len(fitting) > 1:
         raise DeviceError(f"'{wanted}' means several OpenCL devices", mend=f"choose by index: {listing}")
     return fitting[0]
+
+
+def caller_of(device: Found, found: Sequence[Found]) -> Any:
+    """Handle of the device of the same runtime that works on the calling thread: the one with one compute unit. None without."""
+    return next((d.handle for d in found if d.is_cpu and d.runtime == device.runtime and d.compute_units == 1), None)
 
 
 def describe(device: Found, isa: str, threads: int | None) -> DeviceInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -25,20 +26,30 @@ WORK_GROUP = 64
 TIMED_CALL_MS = 1.0
 """One timed call repeats its operators for at least this long, so that the launch itself does not show."""
 FINE_GRAIN = 2  # CL_DEVICE_SVM_FINE_GRAIN_BUFFER
+TEAM_INTS = 64
+"""Of a team's counters, before those of the launches; see core's `network.cl`."""
+LINGERING = 48
+"""Which of them tells how many helpers linger."""
+LINGER_MS = 0.5
+"""How long a helper looks for work in vain: the time between two inferences that follow each other."""
+TRIED_PATIENCE = 100_000
 
 
 class OpenCLDevice:
     """One OpenCL device with a queue of its own."""
 
-    def __init__(self, handle: Any, info: DeviceInfo, by_operator: bool) -> None:
+    def __init__(self, handle: Any, info: DeviceInfo, by_operator: bool, caller: Any = None) -> None:
+        """caller: handle of a device of the same platform that works on the calling thread, so that only helpers must be woken."""
         import pyopencl as cl
 
         self.info = info
         self.by_operator = by_operator
         self.handle = handle
+        team = caller is not None and info.threads > 1 and not by_operator and _shares(handle) and _shares(caller)
         try:
-            self.context = cl.Context([handle])
-            self.queue = cl.CommandQueue(self.context)
+            self.context = cl.Context([handle, caller] if team else [handle])
+            self.queue = cl.CommandQueue(self.context, caller if team else handle)
+            self.helpers = cl.CommandQueue(self.context, handle) if team else None
         except cl.Error as fault:
             raise DeviceError(f"'{info.name}' cannot be opened: {fault}", mend="'mobiprox devices' lists what can be used") from fault
 
@@ -60,6 +71,16 @@ class OpenCLDevice:
         self.queue.finish()
 
 
+def _shares(handle: Any) -> bool:
+    """Whether host and device see the same memory at once."""
+    import pyopencl as cl
+
+    try:
+        return bool(handle.svm_capabilities & FINE_GRAIN)
+    except (cl.Error, AttributeError, TypeError):
+        return False
+
+
 class _Memory:
     """Memory that device and host both see: shared where the device can, else a buffer that is copied on request."""
 
@@ -75,10 +96,7 @@ class _Memory:
                 f"'{device.info.name}' gives at most {device.info.max_alloc_bytes / 1e9:.1f} GB at once, the plan needs {needed / 1e9:.1f} GB",
                 mend="use a smaller batch or fewer settings",
             )
-        try:
-            shared = bool(device.handle.svm_capabilities & FINE_GRAIN)
-        except (cl.Error, AttributeError, TypeError):
-            shared = False
+        shared = _shares(device.handle)
         try:
             if shared:
                 self.host = cl.fsvm_empty(device.context, size, dtype=np.dtype(dtype), alignment=64)
@@ -211,17 +229,22 @@ class OpenCLRunner:
         if self.by_operator:
             self._row_kernels: dict[int, tuple[Any, tuple[int], tuple[int]]] = {}
             return
-        self._counters = _Memory(self.device, 2 * (1 + 2 * CAPACITY), np.int32)
-        self._groups = (self.device.info.threads,)
-        self._network = []
-        for epoch in (0, 1):
-            kernel = cl.Kernel(self._program_text, "network")
-            fixed = (self._arena, self._rows, self._programs, self._counters)
-            for position, memory in enumerate(fixed):
-                kernel.set_arg(position, memory.argument)
-            kernel.set_arg(4, np.int32(CAPACITY))
-            kernel.set_arg(5, np.int32(epoch))
-            self._network.append(kernel)
+        team = self.device.helpers is not None
+        self._counters = _Memory(self.device, TEAM_INTS + 2 * CAPACITY if team else 2 * (1 + 2 * CAPACITY), np.int32)
+
+        def kernel(name: str, sixth: int) -> Any:
+            made = cl.Kernel(self._program_text, name)
+            for position, memory in enumerate((self._arena, self._rows, self._programs, self._counters)):
+                made.set_arg(position, memory.argument)
+            for position, value in ((4, CAPACITY), (5, sixth), (6, 0), (7, 0)):
+                made.set_arg(position, np.int32(value))
+            return made
+
+        self._groups = (1 if team else self.device.info.threads,)
+        self._network = [kernel("team", 0)] if team else [kernel("network", epoch) for epoch in (0, 1)]
+        self._team = _Team(self.device, kernel("team", TRIED_PATIENCE), self._counters) if team else None
+        if team:  # helpers may still linger when nobody needs this runner any more: its memory outlives them
+            weakref.finalize(self, self.device.helpers.finish)
 
     def _row_kernel(self, row: int) -> tuple[Any, tuple[int], tuple[int]]:
         if row not in self._row_kernels:
@@ -328,8 +351,10 @@ class OpenCLRunner:
                 start, count = self._current
                 self._enqueue(self._programs.host[start : start + count].tolist())
             elif self._current[1]:
+                if self._team is not None:
+                    self._team.call()
                 cl.enqueue_nd_range_kernel(queue, self._network[self._epoch], self._groups, (1,))
-                self._epoch = 1 - self._epoch
+                self._epoch = (self._epoch + 1) % len(self._network)
             queue.finish()
         except cl.Error as fault:
             raise DeviceError(f"'{self.device.info.name}' failed while running '{self.plan.name}': {fault}") from fault
@@ -406,8 +431,34 @@ class OpenCLRunner:
     def close(self) -> None:
         """Give the memory back."""
         self.device.queue.finish()
-        for name in ("_network", "_row_kernels", "_inputs", "_outputs", "_tensors", "_arena", "_rows", "_programs", "_counters"):
+        if self.device.helpers is not None:
+            self.device.helpers.finish()
+        for name in ("_network", "_team", "_row_kernels", "_inputs", "_outputs", "_tensors", "_arena", "_rows", "_programs", "_counters"):
             self.__dict__.pop(name, None)
+
+
+class _Team:
+    """Threads that help the calling one. They linger for a while after an inference, so that the next one finds them awake."""
+
+    def __init__(self, device: OpenCLDevice, kernel: Any, counters: _Memory) -> None:
+        assert device.helpers is not None
+        self._queue, self._kernel, self._counters = device.helpers, kernel, counters.host
+        self._size = device.info.threads - 1
+        for _ in range(2):  # the first compiles
+            begin = perf_counter()
+            self.call()
+            self._queue.finish()
+        tried_ms = 1e3 * (perf_counter() - begin)
+        kernel.set_arg(5, np.int32(max(1000, TRIED_PATIENCE * LINGER_MS / tried_ms)))
+
+    def call(self) -> None:
+        """Wake them, unless they linger."""
+        if self._counters[LINGERING] == 0:
+            import pyopencl as cl
+
+            self._counters[LINGERING] = self._size
+            cl.enqueue_nd_range_kernel(self._queue, self._kernel, (self._size,), (1,))
+            self._queue.flush()
 
 
 def _build(device: OpenCLDevice, plan: ExecutionPlan) -> Any:

@@ -81,6 +81,7 @@ def main() -> None:
     from mobiprox_core.lowering import lower
     from mobiprox_core.plan import DeviceInfo
 
+    from .devices import caller_of
     from .finding import find
     from .runner import OpenCLDevice
 
@@ -89,8 +90,9 @@ def main() -> None:
     x = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float32)
     (expected,) = reference.run(graph, [x])
     plan = lower(graph, info, {}, {})
+    found = find()
     for by_operator in (True,) if info.kind == "gpu" else (False, True):
-        runner = OpenCLDevice(find()[index].handle, info, by_operator).load(plan)
+        runner = OpenCLDevice(found[index].handle, info, by_operator, caller_of(found[index], found)).load(plan)
         for _ in range(3):
             worst = float(np.abs(np.asarray(runner.run(x)) - expected).max())
             if not worst < 1e-4:

@@ -9,12 +9,12 @@ import pytest
 from mobiprox_backend_opencl.devices import find, open_device
 from mobiprox_backend_opencl.runner import OpenCLDevice
 
-SHAPES = ("network", "operators", "generic", "gpu")
+SHAPES = ("network", "groups", "operators", "generic", "gpu")
 
 
 @pytest.fixture(scope="session", params=SHAPES)
 def device(request: pytest.FixtureRequest) -> Iterator[OpenCLDevice]:
-    """One device per way of running: network kernel, one launch per operator, plain C without an instruction set, the shape of a GPU."""
+    """One device per way of running: network kernel by the calling thread and helpers, by groups of one launch, one launch per operator, plain C without an instruction set, the shape of a GPU."""
     opened = shaped(request.param)
     yield opened
     opened.close()
@@ -31,6 +31,9 @@ def shaped(shape: str) -> OpenCLDevice:
         first = next(d for d in find() if d.is_cpu)
         info = replace(open_device({"device": first.index}).info, kind="gpu", isa="generic", block=4, vector=4)
         return OpenCLDevice(first.handle, info, by_operator=True)
+    if shape == "groups":  # what runtimes without a device on the calling thread are given
+        opened = open_device({})
+        return OpenCLDevice(opened.handle, opened.info, by_operator=False)
     options = {"generic": {"isa": "generic"}}.get(shape, {"launch": shape})
     return open_device(options)
 

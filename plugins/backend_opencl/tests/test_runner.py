@@ -1,6 +1,7 @@
 """What a runner promises: levels, variants, resuming, timing, and the same bits however it launches."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 from mobiprox_approx_filter_sampling.plugin import mobiprox_techniques as sampling
 from mobiprox_approx_perforation.plugin import mobiprox_techniques as perforation
 from mobiprox_backend_opencl import trial
-from mobiprox_backend_opencl.runner import OpenCLDevice
+from mobiprox_backend_opencl.runner import LINGERING, OpenCLDevice
 
 from mobiprox_core import reference
 from mobiprox_core.configuration import Configuration, Setting
@@ -53,16 +54,37 @@ def test_every_level_means_what_the_reference_says(graph: Graph, device: OpenCLD
         np.testing.assert_allclose(runner.run(X), expected(graph, level), atol=1e-5)
 
 
-def test_the_network_kernel_and_single_launches_give_the_same_bits(graph: Graph, open_shape: Callable[[str], OpenCLDevice]) -> None:
+def test_all_ways_to_launch_give_the_same_bits(graph: Graph, open_shape: Callable[[str], OpenCLDevice]) -> None:
     outputs = []
-    for launch in ("network", "operators"):
-        device = open_shape(launch)
+    for shape in ("network", "groups", "operators"):
+        device = open_shape(shape)
         runner = device.load(plan(device, graph))
         for level in range(4):
             runner.set_level(level)
             outputs.append(runner.run(X))
-    for one, other in zip(outputs[:4], outputs[4:], strict=True):
+    for one, other in zip(outputs[:8], outputs[4:], strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_helpers_leave_when_nothing_is_to_do_and_come_back(graph: Graph, cpu: OpenCLDevice) -> None:
+    if cpu.helpers is None:
+        pytest.skip("one thread, or a runtime without a device on the calling thread")
+    runner = cpu.load(plan(cpu, graph))
+    first = runner.run(X)
+    for pause_s in (0.0, 0.0, 0.05, 0.0, 0.05):  # in the middle of their lingering, and after it
+        time.sleep(pause_s)
+        np.testing.assert_array_equal(runner.run(X), first)
+    cpu.helpers.finish()  # they end by themselves
+    assert runner._counters.host[LINGERING] == 0
+
+
+def test_runners_of_one_device_may_take_turns(graph: Graph, cpu: OpenCLDevice) -> None:
+    runners = [cpu.load(plan(cpu, graph)) for _ in range(3)]
+    first = runners[0].run(X)
+    for turn in range(60):
+        np.testing.assert_array_equal(runners[turn % 3].run(X), first)
+    for runner in runners:
+        runner.close()
 
 
 def test_switching_between_long_and_short_programs_never_changes_a_result(graph: Graph, cpu: OpenCLDevice) -> None:
