@@ -1,5 +1,5 @@
 # dev   a virtual environment with everything in it, editable       demo  the digits example, a few minutes
-# test  all tests            lint  ruff and mypy            fix  what ruff can mend            docs  check the documentation
+# test  all tests            lint  ruff and mypy            fix  what ruff can mend            docs  the documentation site, in docs/_build/html
 # fuzz  100,000 damaged bundles and a minute of libFuzzer through the native loader      test-arm  the native runner, emulated
 # make PYTHON=python3.12 dev   another interpreter             make test ARGS='-k plugins'   some tests
 
@@ -52,7 +52,7 @@ test-arm: dev
 	MOBIPROX_ARM_ROOT=$(ARM_ROOT) $(BIN)/python -m pytest plugins/backend_native/tests/arm $(ARGS)
 
 docs: dev
-	$(BIN)/python -m pytest tests/test_docs.py $(ARGS)
+	$(BIN)/sphinx-build -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

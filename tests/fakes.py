@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 HEADER = """
@@ -34,12 +34,18 @@ def distribution(
     dist = dist or f"stranger-{entry.replace('_', '-')}"
     module = f"{dist.replace('-', '_')}_module"
     (site / f"{module}.py").write_text(header + textwrap.dedent(code))
+    dist_info(site, dist, {entry: module}, version, needs)
+    return dist
+
+
+def dist_info(site: Path, dist: str, entries: Mapping[str, str], version: str = "1.2.3", needs: Iterable[str] = ()) -> None:
+    """What an installation leaves of a distribution with these entry points of plugins."""
     info = site / f"{dist.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
     required = "".join(f"Requires-Dist: {need}\n" for need in needs)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: {version}\n{required}")
-    (info / "entry_points.txt").write_text(f"[mobiprox]\n{entry} = {module}\n")
-    return dist
+    lines = [f"{entry} = {module}\n" for entry, module in entries.items()]
+    (info / "entry_points.txt").write_text("[mobiprox]\n" + "".join(lines))
 
 
 def offering(hook: str, *names: str) -> str:
