@@ -243,7 +243,7 @@ class OpenCLRunner:
         self._groups = (1 if team else self.device.info.threads,)
         self._network = [kernel("team", 0)] if team else [kernel("network", epoch) for epoch in (0, 1)]
         self._team = _Team(self.device, kernel("team", TRIED_PATIENCE), self._counters) if team else None
-        if team:  # helpers may still linger when nobody needs this runner any more: its memory outlives them
+        if self.device.helpers is not None:  # helpers may still linger when nobody needs this runner any more: its memory outlives them
             weakref.finalize(self, self.device.helpers.finish)
 
     def _row_kernel(self, row: int) -> tuple[Any, tuple[int], tuple[int]]:
