@@ -438,6 +438,7 @@ def _read_device(node: _Node) -> DeviceInfo:
         runtime=node["runtime"].text(),
         kind=node["kind"].one_of(("cpu", "gpu")),
         isa=node["isa"].one_of(("generic", "avx2", "avx512")),
+        features=tuple(entry.text() for entry in node["features"].elements()),
         block=node["block"].integer(1, 1024),
         vector=node["vector"].integer(1, 1024),
         threads=node["threads"].integer(1),

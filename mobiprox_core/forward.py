@@ -82,6 +82,8 @@ def result(work: Work, x: Floats, weight: Floats, bias: Floats, shape: Sequence[
 def finished(work: Work, y: Floats, residual: Floats | None) -> Floats:
     """The operator's output, from its sums."""
     if residual is not None:
+        for part in work.parts:
+            residual = residual if part.residual is None else part.residual(residual)
         y = y + residual
     if work.operator.activation is not None:
         y = reference.activate(y, work.operator.activation)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .configuration import Configuration, KnobSetting, KnobSpace, OpId, Setting
     from .graph import Graph, Operator
     from .plan import DeviceInfo, ExecutionPlan
-    from .tables import KernelSource, Tables
+    from .tables import KernelSource, Role, Tables
 
     Floats = npt.NDArray[np.float32]
 
@@ -136,7 +136,7 @@ class Metric(Offer, Protocol):
 class Approximation:
     """The meaning of a setting, in NumPy, as functions around the exact operator; each defaults to the identity.
 
-    result = finish(activation(output(exact(input(x), weight(w)) + bias(b)) + residual)). weight maps float32[O, C/group, KH, KW] (dense: [O, K]),
+    result = finish(activation(output(exact(input(x), weight(w)) + bias(b)) + residual(r))). weight is asked before bias. It maps float32[O, C/group, KH, KW] (dense: [O, K]),
     bias float32[O]; output maps the pre-activation float32[N, O, H, W] (dense: [..., O]). input and finish also apply to operators
     without weights.
     """
@@ -145,6 +145,7 @@ class Approximation:
     weight: Callable[[Floats], Floats] | None = None
     bias: Callable[[Floats], Floats] | None = None
     output: Callable[[Floats], Floats] | None = None
+    residual: Callable[[Floats], Floats] | None = None
     finish: Callable[[Floats], Floats] | None = None
 
 
@@ -175,6 +176,12 @@ class Statistics(Protocol):
         """How many calibration inputs there are."""
 
     def moments(self) -> Moments: ...
+
+    def values(self, role: Role) -> Floats:
+        """float32[N], sorted: some values of what the operator reads in this role, the least and the greatest seen among them.
+
+        A tensor that only selects elements of another one (a view, the greatest of some) counts as that one.
+        """
 
     def once(self, key: str, work: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Mapping[str, npt.NDArray[Any]]:
         """What `work` gives, done once for this operator and these statistics, and kept on disk. `key` names technique, work and version."""
@@ -218,6 +225,9 @@ class Technique(Offer, Protocol):
         self, setting: KnobSetting, operator: Operator, tables: Tables, device: DeviceInfo, fitted: Mapping[str, npt.NDArray[Any]]
     ) -> Tables:
         """The tables under this setting (conv and dense). Settings of one operator edit in the order of their spelling."""
+
+    # It may have a method ``form(setting, operator, role, device, statistics) -> Form | None``: in which form the operator reads a tensor
+    # (`tables.Form`), None for float32. Its meaning belongs into `reference`, as `input` and `residual`.
 
     def kernels(self, device: DeviceInfo) -> Sequence[KernelSource]:
         """OpenCL functions that `edit` or `lower` names."""

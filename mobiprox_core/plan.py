@@ -26,6 +26,7 @@ class DeviceInfo:
     kind: "cpu" runs the network kernel (one launch per inference), "gpu" one launch per operator with work-groups.
     isa: "generic", "avx2" or "avx512": the instruction set that unit functions are compiled for.
     block: channels stored together; vector: floats per arithmetic vector (block is a multiple of it).
+    features: what kernels may use beyond the instruction set, by name of CPU flag or OpenCL extension; sorted.
     threads: how many compute units work on one inference. fp16: whether half arithmetic exists (cl_khr_fp16).
     """
 
@@ -34,6 +35,7 @@ class DeviceInfo:
     runtime: str
     kind: Literal["cpu", "gpu"] = "cpu"
     isa: str = "generic"
+    features: tuple[str, ...] = ()
     block: int = 16
     vector: int = 8
     threads: int = 1

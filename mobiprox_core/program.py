@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from .isa import TARGETS
 from .plan import ROW_INTS, DeviceInfo
-from .tables import KernelSource, Storage
+from .tables import FLOAT32, Form, KernelSource, Storage
 
-STATIC_FILES = ("elementwise.cl", "pool.cl", "rows.cl", "matmul.cl")
+STATIC_FILES = ("gather.cl", "rows.cl", "matmul.cl")
+FAMILIES = ("elementwise", "pool")
+"""Files of several functions each, which are instantiated for the forms that they read and write."""
 
-ISA_ATTRIBUTES = {
-    "generic": "",
-    "avx2": '__attribute__((target("avx,avx2,fma")))',
-    "avx512": '__attribute__((target("avx2,fma,avx512f,avx512vl,avx512bw,avx512dq"), min_vector_width(512)))',
-}
+ISA_TARGETS = {"generic": "", "avx2": "avx,avx2,fma", "avx512": "avx2,fma,avx512f,avx512vl,avx512bw,avx512dq"}
 """What compiles a function for an instruction set, whatever the runtime's own target is (clang-based CPU runtimes)."""
 
 DEFAULT_STORAGE = {
@@ -28,20 +27,33 @@ DEFAULT_STORAGE = {
     "SCALAR": "float",
     "ACC": "VEC",
     "TO_VEC(c)": "(c)",
+    "ACCUMULATE(c, x, w)": "((x) * (w) + (c))",
 }
 
+PLAIN = Form("float32", "float", 4, "write_float", "read_float")
+"""The form of tensors that nobody reads in another one."""
 
-@dataclass(frozen=True, slots=True, order=True)
+
+@dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance of a generated function: template file (without .cl), its macros (such as the register tile), and storage."""
+    """One instance of a generated function: template file (without .cl), its macros (such as the register tile), storage, the forms in
+    which it reads (convolutions: the residual) and writes, and what of the file is instantiated."""
 
     template: str
-    macros: tuple[tuple[str, int], ...]
-    storage: Storage
+    macros: tuple[tuple[str, int], ...] = ()
+    storage: Storage = FLOAT32
+    reads: Form = PLAIN
+    writes: Form = PLAIN
 
     @property
     def name(self) -> str:
-        return "_".join([self.template, "x".join(str(value) for _, value in self.macros), self.storage.name])
+        return "_".join([self.template, "x".join(str(value) for _, value in self.macros), self.storage.name]) + self.suffix
+
+    @property
+    def suffix(self) -> str:
+        """Of the functions of a family."""
+        roles = (("from", self.reads), ("to", self.writes))
+        return "".join(f"_{role}_{form.name}" for role, form in roles if form.name != PLAIN.name)
 
 
 @cache
@@ -57,16 +69,18 @@ def assemble(
     Functions that nothing uses stay in the text, unwrapped: the compiler drops them.
     """
     functions = tuple(sorted(set(used)))
-    parts = [_preamble(device), kernel_text("common.cl"), *(kernel_text(name) for name in STATIC_FILES), kernel_text("tiles.cl")]
+    parts = [preamble(device), kernel_text("common.cl"), *(kernel_text(name) for name in STATIC_FILES), kernel_text("tiles.cl")]
     parts += [f"// from {source.origin}\n{source.text}" for source in sources]
-    parts += [_instantiate(instance) for instance in sorted(set(instances), key=lambda i: i.name)]
+    every = {*(Instance(family) for family in FAMILIES), *instances}
+    parts += [_instantiate(instance) for instance in sorted(every, key=lambda i: i.name)]
     parts += [_wrap(functions)]
     if device.kind == "cpu":
         parts += [_network_kernel(functions)]
     return "\n".join(parts), functions
 
 
-def _preamble(device: DeviceInfo) -> str:
+def preamble(device: DeviceInfo) -> str:
+    """What `common.cl` and all functions take for granted."""
     n = device.vector
     lines = [
         f"#define VL {n}",
@@ -75,16 +89,25 @@ def _preamble(device: DeviceInfo) -> str:
         f"#define IVEC int{n}",
         f"#define AS_VEC as_float{n}",
         f"#define AS_IVEC as_int{n}",
-        f"#define ISA {ISA_ATTRIBUTES[device.isa]}",
+        f"#define ISA {_isa(device)}",
         "#define UNIT static ISA" + (" __attribute__((noinline))" if device.kind == "cpu" else ""),
         f"#define ROW {ROW_INTS + 2}",
     ]
     return "\n".join(lines)
 
 
+def _isa(device: DeviceInfo) -> str:
+    targets = ",".join([ISA_TARGETS[device.isa], *(TARGETS[feature][1] for feature in device.features if feature in TARGETS)])
+    width = ", min_vector_width(512)" if device.isa == "avx512" else ""
+    return f'__attribute__((target("{targets}"){width}))' if targets else ""
+
+
 def _instantiate(instance: Instance) -> str:
     macros = DEFAULT_STORAGE | dict(instance.storage.defines)
-    macros |= {"NAME": instance.name, **{macro: str(value) for macro, value in instance.macros}}
+    for role, form in (("S", instance.reads), ("Y", instance.writes)):
+        macros |= {f"{role}_TYPE": form.type, f"READ_{role}": form.read, f"WRITE_{role}": form.write}
+    macros |= {"NAME": instance.name, "MEMBER(f)": f"CAT(f, {instance.suffix})"}
+    macros |= {macro: str(value) for macro, value in instance.macros}
     defined = [f"#define {macro} {value}" for macro, value in macros.items()]
     undone = [f"#undef {macro.partition('(')[0]}" for macro in macros]
     return "\n".join([*defined, kernel_text(f"{instance.template}.cl"), *undone])

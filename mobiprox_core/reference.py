@@ -111,7 +111,7 @@ def run_operator(
             y = _OPERATORS[op.kind](graph, op, [reads[n] if n in reads else op.constants[n] for n in op.inputs])
     y = y.reshape(graph.shape(op.output))
     if op.residual is not None:
-        y = y + inputs[op.residual]
+        y = y + _through(parts, "residual", inputs[op.residual])
     if op.activation is not None:
         y = activate(y, op.activation)
     return np.asarray(_through(parts, "finish", y), np.float32, order="C")

@@ -31,11 +31,13 @@ from .graph import Graph, Operator
 from .interfaces import Device, Moments, Progress, ProgressSink, Runner, Samples
 from .ledger import digest
 from .lowering import lower
+from .lowering.forms import tensor_of
 from .selection import evenly
 
 if TYPE_CHECKING:
     from .interfaces import Floats
     from .network import Network
+    from .tables import Role
 
     Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -44,6 +46,9 @@ VERSION = 2
 
 MOST_ROWS = 24_000
 """Output positions that are looked at per operator."""
+
+MOST_VALUES = 1 << 17
+"""Values that are looked at per activation, beside the least and the greatest of every input."""
 
 MOST_INPUTS = 4_096
 """Calibration inputs that are looked at, evenly spread over those given."""
@@ -113,6 +118,17 @@ class Calibration:
             self._recent.popitem(last=False)
         return self._recent[name]
 
+    def values(self, tensor: str) -> Floats:
+        """Some values of an activation, sorted; if they are not known yet, those of all others that are read so are found out in the same pass."""
+        origin = _origin(self.graph, tensor)
+        place = digest([self.digest, "values", origin])
+        known = self._store.get(place)
+        if known is None:
+            read = [name for op in self.graph.operators if op.kind in ("conv", "dense") for name in op.reads]
+            origins = dict.fromkeys(_origin(self.graph, name) for name in [tensor, *read])
+            known = self._values_pass([o for o in origins if digest([self.digest, "values", o]) not in self._store])[origin]
+        return known["values"]
+
     def once(self, op: OpId, key: str, work: Callable[[], Arrays]) -> Arrays:
         """What was made of an operator's statistics under this key; made now if it is not known."""
         place = digest([self.digest, op, key])
@@ -132,18 +148,59 @@ class Calibration:
 
     def _pass(self, operators: Sequence[Operator]) -> dict[OpId, Arrays]:
         """Once over all inputs; the sums of these operators."""
-        batch, note = self.graph.batch, f"statistics of {len(operators)} operators"
         sums = [_Sums(op, self.graph, len(self.inputs), self.seed) for op in operators]
+        for part, activations in self._runs(f"statistics of {len(operators)} operators"):
+            for of in sums:
+                of.add(activations(of.operator.inputs[0]), part)
+        return {of.operator.name: self._store.put(self._key(of.operator.name), of.arrays()) for of in sums}
+
+    def _values_pass(self, tensors: Sequence[str]) -> dict[str, Arrays]:
+        """Once over all inputs; values of these activations."""
+        seen = {name: _Values(name, len(self.inputs), self.seed) for name in tensors}
+        for part, activations in self._runs(f"values of {len(tensors)} activations"):
+            for name, values in seen.items():
+                values.add(activations(name), part)
+        return {name: self._store.put(digest([self.digest, "values", name]), {"values": values.sorted()}) for name, values in seen.items()}
+
+    def _runs(self, note: str) -> Iterator[tuple[range, _Activations]]:
+        """The activations of the exact network, batch by batch, with the numbers of the calibration inputs that they are of."""
+        batch = self.graph.batch
         with closing(self.device.load(lower(self.graph, self.device.info, {}, {}, keep_activations=True))) as runner:
             for start in range(0, len(self.inputs), batch):
                 self._progress(Progress("calibrate", start, len(self.inputs), note))
                 part = self.inputs[start : start + batch]
                 runner.run(filled(part, batch))
-                activations = _Activations(self.graph, runner)
-                for of in sums:
-                    of.add(activations(of.operator.inputs[0]), range(start, start + len(part)))
+                yield range(start, start + len(part)), _Activations(self.graph, runner)
         self._progress(Progress("calibrate", len(self.inputs), len(self.inputs), note))
-        return {of.operator.name: self._store.put(self._key(of.operator.name), of.arrays()) for of in sums}
+
+
+def _origin(graph: Graph, tensor: str) -> str:
+    """The activation whose elements another one is a selection of; itself where there is none."""
+    made_by = {op.output: op for op in graph.operators}
+    while (op := made_by.get(tensor)) is not None and len(op.reads) == 1 and op.activation is None:
+        if op.kind != "view" and not (op.kind == "pool" and op["op"] == "max"):
+            break
+        tensor = op.reads[0]
+    return tensor
+
+
+class _Values:
+    """Some values of one activation under way, drawn at random from every input, and the outermost of all."""
+
+    def __init__(self, name: str, inputs: int, seed: int) -> None:
+        self._seed = seed, crc32(name.encode())
+        self._drawn = max(1, MOST_VALUES // inputs)
+        self._kept: list[Floats] = []
+
+    def add(self, x: Floats, inputs: range) -> None:
+        """x: the activation in one batch, whose first entries belong to these calibration inputs."""
+        for number, values in zip(inputs, x, strict=False):
+            flat = values.ravel()
+            at = np.random.default_rng([*self._seed, number]).integers(0, flat.size, min(self._drawn, flat.size))
+            self._kept += [flat[at], np.array([flat.min(), flat.max()], np.float32)]
+
+    def sorted(self) -> Floats:
+        return np.sort(np.concatenate(self._kept))
 
 
 def _chunks(operators: Sequence[Operator]) -> Iterator[list[Operator]]:
@@ -172,6 +229,9 @@ class OperatorStatistics:
 
     def moments(self) -> Moments:
         return self.calibration.moments(self.operator)
+
+    def values(self, role: Role) -> Floats:
+        return self.calibration.values(tensor_of(self.operator, role))
 
     def once(self, key: str, work: Callable[[], Arrays]) -> Arrays:
         return self.calibration.once(self.operator.name, key, work)

@@ -7,7 +7,7 @@ are the special case of one pixel per row of the input, with filter elements 0..
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -15,24 +15,49 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+Role = Literal["input", "residual"]
+"""What an operator does with a tensor that it reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Another way than float32 to store a tensor, for operators that read it so.
+
+    name: one for all parameters; kernels are instantiated once per name. type: OpenCL type of a stored element, element_bytes its size.
+    write: ``void (global TYPE *p, VEC y, float a, float b, float c, float d)`` stores VL values; read: ``VEC (global const TYPE *p, float a,
+    ...)`` gives VL stored values back; functions of the technique's kernels. parameters: a to d.
+    zero_is_zero: whether 0 is stored as bytes of 0. ordered: whether the greater of two values is also the greater one when stored.
+    """
+
+    name: str
+    type: str
+    element_bytes: int
+    write: str
+    read: str
+    parameters: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    zero_is_zero: bool = True
+    ordered: bool = True
+
+    @property
+    def kind(self) -> Form:
+        """The form without its parameters: what kernels are instantiated for."""
+        return replace(self, parameters=(0.0, 0.0, 0.0, 0.0), zero_is_zero=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """How inputs and weights of one operator are stored while it computes.
+    """What an operator computes with: how its weights are stored, and what a multiply-add is.
 
-    name: "float32", or what a technique brings; kernels are instantiated once per storage.
-    input_bytes, weight_bytes: of one stored element (a storage may narrow weights only). defines: preprocessor macros for the
-    kernels, listed in `kernels/README.md`. pack: turns float32 weights into the stored form, an array of the same shape whose
-    items have `weight_bytes`; None stores them as they are. convert: name of the function that copies the operator's input into
-    the arena's scratch in the stored form; None where the input is read as it lies.
-    finish: name of the function that runs over the finished output in place, or None.
+    name: "float32", or what a technique brings; kernels are instantiated once per storage. defines: preprocessor macros for the
+    kernels, listed in `kernels/README.md`. granule: neighbouring input elements that one multiply-add takes together.
+    pack: turns float32 weights [..., granule] into the stored form, an array [...] of items that `W_TYPE` names; None (granule 1 only) stores
+    them as they are. finish: name of the function that runs over the finished output in place, or None.
     """
 
     name: str = "float32"
-    input_bytes: int = 4
-    weight_bytes: int = 4
+    granule: int = 1
     defines: tuple[tuple[str, str], ...] = ()
     pack: Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]] | None = None
-    convert: str | None = None
     finish: str | None = None
 
 
@@ -60,6 +85,7 @@ class Tables:
     taps: int[T], kept elements of the flattened filter, e = (c * KH + i) * KW + j with c the channel within the group.
     weight: float32[O, T], one row per output channel, columns as `taps`.
     bias: float32[O]. scale: float32[O] or None: y = scale * (sum over taps) + bias, before residual and activation.
+    encode: the last edit, after all others: from weights of real value to what `storage` computes with; it may change weight, bias and scale.
     """
 
     rows: npt.NDArray[np.int64]
@@ -70,6 +96,7 @@ class Tables:
     scale: npt.NDArray[np.float32] | None = None
     fills: tuple[Fill, ...] = ()
     storage: Storage = FLOAT32
+    encode: Callable[[Tables], Tables] | None = None
 
 
 @dataclass(frozen=True, slots=True)

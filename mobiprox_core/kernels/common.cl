@@ -13,6 +13,13 @@
 #define BITS(i) as_float(descriptor[i])
 #define INLINE static __attribute__((always_inline)) ISA
 
+// Forms: how a tensor is stored. WRITE_Y, READ_S are functions of such a form, with these parameters from the end of the descriptor.
+#define FORMS \
+    const float ya = BITS(40), yb = BITS(41), yc = BITS(42), yd = BITS(43); \
+    const float sa = BITS(44), sb = BITS(45), sc = BITS(46), sd = BITS(47)
+INLINE void write_float(global float *p, VEC y, float a, float b, float c, float d) { VECTOR(p) = y; }
+INLINE VEC read_float(global const float *p, float a, float b, float c, float d) { return *(global const VEC *)p; }
+
 // e^x by range reduction to |r| <= ln(2)/2 and a polynomial; relative error below 2e-7. The magic constant rounds to nearest.
 #define DEFINE_EXP(NAME, T, AS_T, AS_I) \
     INLINE T NAME(T x) { \

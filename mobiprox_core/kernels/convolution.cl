@@ -3,9 +3,12 @@
 //   X_TYPE, LOAD_X(p)   stored type of an input element; *p as SCALAR
 //   W_TYPE, LOAD_W(p)   stored type of a weight; VL weights at p as ACC
 //   SCALAR, ACC         types of a product's factors and of an accumulator; TO_VEC(acc) gives the accumulator as VEC
+//   ACCUMULATE(c, x, w) accumulator c, an input element (or granule of them) x and VL weights w: c plus the products
+//   Y_TYPE, WRITE_Y     the form of the output; S_TYPE, READ_S: of the residual
 //
 // descriptor: 0 tiles, 1 tiles per unit, 2 units per panel, 3 pixel table, 4 its length, 5 panel table, 6 bias, 7 scale or -1,
-//   8 input, 9 output, 10 output block stride, 11 residual or -1, 12 residual block stride, 13-17 activation
+//   8 input, 9 output, 10 output block stride, 11 residual or -1, 12 residual block stride, 13-17 activation, 40-43 and 44-47 parameters of
+//   the output's and the residual's form
 // pixel table: int[3][length]: first tap (counted in X_TYPE), output position, residual position of each computed pixel
 // panel table: int[panels][3]: taps, how many, weights. taps: int[T], offset from the pixel's first tap.
 // weights: [T][NR][VL], scaled sums get bias[panel][NR][VL].
@@ -35,7 +38,7 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
             EACH_VECTOR(WEIGHT)
 #define SPLAT(m) SCALAR x##m = LOAD_X(a##m + o);
             EACH_PIXEL(SPLAT)
-#define MULTIPLY_ADD(m, j) c##m##_##j = x##m * w##j + c##m##_##j;
+#define MULTIPLY_ADD(m, j) c##m##_##j = ACCUMULATE(c##m##_##j, x##m, w##j);
             EACH(MULTIPLY_ADD)
             w += NR * VL;
         }

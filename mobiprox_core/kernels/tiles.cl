@@ -28,15 +28,18 @@
     const int scaled = descriptor[7] >= 0, added = descriptor[11] >= 0, code = descriptor[13]; \
     const int output_block = descriptor[10], residual_block = descriptor[12]; \
     const float alpha = BITS(14), beta = BITS(15), low = BITS(16), high = BITS(17); \
-    global const float *biases = FLOATS(descriptor[6]), *scales = FLOATS(descriptor[7]), *residual = FLOATS(descriptor[11]); \
-    global float *output = FLOATS(descriptor[9])
+    global const float *biases = FLOATS(descriptor[6]), *scales = FLOATS(descriptor[7]); \
+    global const S_TYPE *residual = (global const S_TYPE *)FLOATS(descriptor[11]); \
+    global Y_TYPE *output = (global Y_TYPE *)FLOATS(descriptor[9]); \
+    FORMS
 // Finish and store vector v of the pixel at positions `place` of the output and `other` of the residual.
 #define STORE(sum, v, place, other) { \
         VEC y = sum; \
         if (scaled) y = y * VECTOR(scales + (v) * VL); \
         y = y + VECTOR(biases + (v) * VL); \
-        if (added) y = y + VECTOR(residual + (other) + (v) * VL / BLOCK * residual_block + (v) * VL % BLOCK); \
-        VECTOR(output + (place) + (v) * VL / BLOCK * output_block + (v) * VL % BLOCK) = activate(y, code, alpha, beta, low, high); \
+        if (added) y = y + READ_S(residual + (other) + (v) * VL / BLOCK * residual_block + (v) * VL % BLOCK, sa, sb, sc, sd); \
+        y = activate(y, code, alpha, beta, low, high); \
+        WRITE_Y(output + (place) + (v) * VL / BLOCK * output_block + (v) * VL % BLOCK, y, ya, yb, yc, yd); \
     }
 #define EACH_PIXEL(F) CAT(REPEAT_, MR)(F)
 #define EACH_VECTOR(F) CAT(REPEAT_, NR)(F)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -21,10 +21,11 @@ from ..graph import Graph, Operator, Shape
 from ..interfaces import Statistics, Technique
 from ..plan import DeviceInfo, ExecutionPlan, Launch, PlanOperator, Slot, Variant
 from ..program import Instance, assemble
-from ..tables import KernelSource
+from ..tables import Form, KernelSource, Role
 from .arena import Arena
 from .builder import Builder
-from .convolution import conv_halo, emit_tables, exact_tables, geometry
+from .convolution import emit_tables, exact_tables, geometry, reach
+from .forms import Reads, Traffic, traffic
 from .operators import EMIT, same_layout
 from .views import BUFFER_SHIFT, Layout, View, four, moved
 
@@ -49,6 +50,15 @@ def lower(
     Raises InfeasibleSetting where a setting means nothing for its operator, LoweringError for an unknown operator or technique.
     """
     return _Lowering(graph, device, techniques, statistics, corrections, Arena(keep_activations)).plan(settings, levels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What one variant of an operator is made from."""
+
+    setting: Setting
+    correction: Correction | None = None
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 class _Lowering:
@@ -82,26 +92,30 @@ class _Lowering:
         configurations = list(levels)
         if not configurations or configurations[0].settings:
             configurations.insert(0, Configuration({}))
-        chosen = [{name: (c[name], of.get(name)) for name in names} for c, of in ((c, self.corrections(c)) for c in configurations)]
-        offered = {
-            name: tuple(dict.fromkeys([(EXACT, None), *((s, None) for s in settings.get(name, ())), *(level[name] for level in chosen)]))
-            for name in names
-        }
         inputs = [self._input(spec.name, spec.shape) for spec in graph.inputs]
+        for self.arena.step, operator in enumerate(graph.operators, 1):
+            self.views[operator.output] = self._output(operator)
+        chosen = [self._level(configuration) for configuration in configurations]
+        offered = {
+            op.name: tuple(
+                dict.fromkeys(
+                    [_Choice(EXACT), *(self._alone(op, s) for s in settings.get(op.name, ())), *(level[op.name] for level in chosen)]
+                )
+            )
+            for op in graph.operators
+        }
         emitted: list[list[Builder]] = []
         memory: Counter[str] = Counter()
-        for operator in graph.operators:
-            self.arena.step += 1
-            self.views[operator.output] = self._output(operator)
+        for self.arena.step, operator in enumerate(graph.operators, 1):
             emitted.append([])
-            for setting, correction in offered[operator.name]:
+            for choice in offered[operator.name]:
                 before = self.arena.constant_elements
-                emitted[-1].append(self._variant(operator, setting, correction))
-                owner = " + ".join(dict.fromkeys(part.technique for part in setting)) or "exact"
+                emitted[-1].append(self._variant(operator, choice))
+                owner = " + ".join(dict.fromkeys(part.technique for part in choice.setting)) or "exact"
                 added = 4 * (self.arena.constant_elements - before)
                 memory[owner] += added
-                if correction is not None:
-                    memory[owner] -= (own := min(added, correction.size_bytes))
+                if choice.correction is not None:
+                    memory[owner] -= (own := min(added, choice.correction.size_bytes))
                     memory["recalibration"] += own
         self.arena.step += 1
         outputs, tail = self._outputs()
@@ -122,8 +136,8 @@ class _Lowering:
                 variants[0].operator.name,
                 variants[0].operator.kind,
                 tuple(
-                    Variant(setting, tuple(self._launch(*launch) for launch in builder.launches), builder.geometry)
-                    for (setting, _), builder in zip(offered.get(variants[0].operator.name, ((EXACT, None),)), variants, strict=True)
+                    Variant(choice.setting, tuple(self._launch(*launch) for launch in builder.launches), builder.geometry)
+                    for choice, builder in zip(offered.get(variants[0].operator.name, (_Choice(EXACT),)), variants, strict=True)
                 ),
             )
             for variants in emitted
@@ -171,8 +185,34 @@ class _Lowering:
             layout = Layout(four(shape), self.device.block, self.halos.get(operator.output, (0, 0, 0, 0)))
         return View(shape, self.arena.buffer(layout.size, layout), layout)
 
-    def _variant(self, operator: Operator, setting: Setting, correction: Correction | None) -> Builder:
+    def _alone(self, operator: Operator, setting: Setting) -> _Choice:
+        """A setting whose operator converts what it reads by itself, and writes float32."""
+        return _Choice(setting, traffic=Traffic(self._reads(operator, setting)))
+
+    def _level(self, configuration: Configuration) -> dict[OpId, _Choice]:
+        """What every operator does in a level."""
+        graph, corrections = self.graph, self.corrections(configuration)
+        passed = traffic(graph, self.views, self.device.block, lambda op: self._reads(op, configuration[op.name]), keep=self.arena.keep)
+        return {
+            op.name: _Choice(configuration[op.name], corrections.get(op.name), passed.get(op.name, Traffic())) for op in graph.operators
+        }
+
+    def _reads(self, operator: Operator, setting: Setting) -> Reads:
+        """The forms in which an operator reads what it reads, as the first of its techniques that cares says."""
+        roles: tuple[Role, ...] = ("input",) if operator.residual is None else ("input", "residual")
+        found: dict[Role, Form] = {}
+        for part in setting:
+            form_of = getattr(self._technique(part.technique), "form", None)
+            for role in roles if form_of is not None else ():
+                form = form_of(part, operator, role, self.device, self.statistics(operator.name))
+                if form is not None:
+                    found.setdefault(role, form)
+        return tuple(found.items())
+
+    def _variant(self, operator: Operator, choice: _Choice) -> Builder:
+        setting, correction, flow = choice.setting, choice.correction, choice.traffic
         builder = self._builder(operator)
+        builder.reads, builder.delivered, builder.writes = dict(flow.reads), flow.delivered, flow.writes
         for name in operator.reads:
             for buffer in self.views[name].buffers:
                 self.arena.touch(buffer)
@@ -186,6 +226,7 @@ class _Lowering:
             if any(technique.lower(part, operator, builder) for technique, part in parts):
                 if len(parts) > 1:
                     raise InfeasibleSetting(f"'{setting}': one of them replaces the whole operator and composes with nothing")
+                builder.deliver()
                 return builder
             if parts and operator.kind not in ("conv", "dense"):
                 raise InfeasibleSetting(f"'{setting}' does not apply to an operator of kind '{operator.kind}'")
@@ -201,6 +242,7 @@ class _Lowering:
                 builder.geometry = geometry(tables)
             else:
                 builder.exact(operator)
+            builder.deliver()
         except InfeasibleSetting as fault:
             raise InfeasibleSetting(fault.what, where=f"operator '{operator.name}'", mend=fault.mend) from fault
         return builder
@@ -247,6 +289,6 @@ def _halos(graph: Graph) -> dict[str, tuple[int, int, int, int]]:
     halos: dict[str, tuple[int, int, int, int]] = {}
     for op in graph.operators:
         if op.kind == "conv":
-            need = conv_halo(op, graph)
+            need = reach(op, graph)
             halos[op.inputs[0]] = tuple(map(max, zip(need, halos.get(op.inputs[0], need), strict=True)))  # type: ignore[assignment]
     return halos

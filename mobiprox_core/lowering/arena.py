@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..errors import LoweringError
 from ..plan import Constant
+from ..tables import Form
 from .views import BUFFER_SHIFT, Ints, Layout
 
 ALIGNMENT = 16
@@ -19,10 +20,10 @@ ALIGNMENT = 16
 
 @dataclass(slots=True)
 class Buffer:
-    """Memory of activations, alive from step `first` to `last`. Buffers of equal geometry may share memory: halos stay zero."""
+    """Memory of activations, alive from step `first` to `last`. Buffers of equal geometry may share memory: halos stay what they are."""
 
     size: int
-    geometry: Layout | None  # None: shares with none
+    geometry: Layout | tuple[Layout, Form] | None  # None: shares with none
     first: int = 0
     last: int = -1
     base: int = -1
@@ -40,6 +41,7 @@ class Arena:
         self._addresses: set[int] = set()  # which constants are tables of addresses
         self._known: dict[tuple[str, bytes], int] = {}
         self._scratches: dict[tuple[int, Layout, int], int] = {}
+        self._forms: dict[tuple[int, Form], int] = {}
 
     def constant(self, values: npt.NDArray[Any], name: str) -> int:
         values = np.ascontiguousarray(values)
@@ -64,7 +66,7 @@ class Arena:
             self.constant_elements += -(-addresses.size // ALIGNMENT) * ALIGNMENT
         return self._known[key]
 
-    def buffer(self, elements: int, geometry: Layout | None) -> int:
+    def buffer(self, elements: int, geometry: Layout | tuple[Layout, Form] | None) -> int:
         """Address of fresh memory, alive from this step on."""
         self.buffers.append(Buffer(-(-elements // ALIGNMENT) * ALIGNMENT, geometry, self.step, self.step))
         return (len(self.buffers) - 1) << BUFFER_SHIFT
@@ -75,6 +77,19 @@ class Arena:
         if key not in self._scratches:
             self._scratches[key] = self.buffer(layout.size, layout)
         return self._scratches[key]
+
+    def form(self, start: int, form: Form) -> int:
+        """Address of the buffer that holds what the one at `start` holds, in another form, element by element.
+
+        A few bytes are left behind it: whoever reads elements several at a time may read beyond the last.
+        """
+        key = (start >> BUFFER_SHIFT, form)
+        if key not in self._forms:
+            of = self.buffers[key[0]]
+            geometry = (of.geometry, form.kind) if isinstance(of.geometry, Layout) and form.zero_is_zero else None
+            self._forms[key] = self.buffer(of.size * form.element_bytes // 4 + ALIGNMENT, geometry)
+        self.touch(self._forms[key] >> BUFFER_SHIFT)
+        return self._forms[key]
 
     def touch(self, buffer: int) -> None:
         self.buffers[buffer].last = max(self.buffers[buffer].last, self.step)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..graph import Activation, Graph, Operator
 from ..plan import ROW_INTS, DeviceInfo
-from ..program import Instance
+from ..program import PLAIN, Instance
+from ..tables import Form, Role
 from .arena import Arena
-from .views import Ints, Layout, View, at, four
+from .views import BUFFER_SHIFT, Ints, Layout, View, at, four
+
+FORMS_AT = 40
+"""Where a descriptor row holds the parameters of the form that is written, and after them those of the form that is read."""
 
 
 @dataclass(slots=True)
@@ -20,6 +24,7 @@ class Builder:
     """How one operator's launches are emitted. Techniques that replace a whole operator (`Technique.lower`) are handed one.
 
     `launch` appends; `constant`, `scratch`, `view` and `output` give addresses that rows may hold.
+    reads: forms of what is read, float32 left out; delivered: (buffer, form) that need not be converted here; writes: wanted forms of the output.
     """
 
     operator: Operator
@@ -32,6 +37,10 @@ class Builder:
     launches: list[tuple[str, int, tuple[int, ...]]] = field(default_factory=list)
     scratched: dict[Layout, int] = field(default_factory=dict)
     geometry: str = ""
+    reads: Mapping[Role, Form] = field(default_factory=dict)
+    delivered: frozenset[tuple[int, Form]] = frozenset()
+    writes: frozenset[Form] = frozenset({PLAIN})
+    written: Form = PLAIN
     used: dict[int, int] = field(default_factory=dict)
     """Address of each constant that was asked for, and its bytes."""
 
@@ -81,6 +90,62 @@ class Builder:
         """Emit the launches of the exact operator."""
         self.emit_exact(self, operator)
 
+    # -- forms
+
+    def stored(self, view: View, form: Form) -> int:
+        """Address of the buffer of a view in some form; converted now unless that is done."""
+        start = view.start >> BUFFER_SHIFT << BUFFER_SHIFT
+        if form == PLAIN:
+            return start
+        if (start, form) not in self.delivered:
+            self._convert(start, form)
+            self.delivered |= {(start, form)}
+        return self.arena.form(start, form)
+
+    def restored(self, view: View, form: Form) -> View:
+        """A tensor that is read in a form, as float32: rounded as that form rounds."""
+        if form == PLAIN:
+            return view
+        assert view.layout is not None
+        stored, size = self.stored(view, form), self.arena.buffers[view.start >> BUFFER_SHIFT].size
+        copy = replace(view, start=self.scratch_in(view.layout))
+        self._over(Instance("form", reads=form.kind), "restore", size, (stored, copy.start), reads=form)
+        return copy
+
+    def target(self) -> tuple[Form, int]:
+        """For who can write any form: the one to write the output in, and the address of its first element."""
+        layout, start = self.output.layout, self.output.start
+        assert layout is not None
+        if self.writes == {PLAIN} or len(self.writes) > 1:
+            return PLAIN, self.output.origin
+        (form,) = self.writes
+        self.written = form
+        stored = self.arena.form(start, form)
+        if not form.zero_is_zero and any(layout.halo):
+            left, right = layout.halo[1] * layout.block, layout.halo[3] * layout.block
+            _, plane, row, _ = layout.strides
+            instance = Instance("form", writes=form.kind)
+            self.instances.add(instance)
+            entries = (stored, plane, row, plane // row, layout.halo[0], layout.halo[2], left, right)
+            self.launch("halo" + instance.suffix, layout.extent[0] * layout.blocks, with_forms(entries, writes=form))
+        return form, stored + layout.origin * form.element_bytes // 4
+
+    def deliver(self) -> None:
+        """Convert the output, which lies in float32 by now, to the other forms that are wanted."""
+        for form in sorted(self.writes - {self.written, PLAIN}, key=lambda form: (form.name, form.parameters)):
+            self._convert(self.output.start, form)
+
+    def _convert(self, start: int, form: Form) -> None:
+        size = self.arena.buffers[start >> BUFFER_SHIFT].size
+        self._over(Instance("form", writes=form.kind), "convert", size, (start, self.arena.form(start, form)), writes=form)
+
+    def _over(
+        self, instance: Instance, function: str, size: int, ends: tuple[int, int], *, writes: Form = PLAIN, reads: Form = PLAIN
+    ) -> None:
+        self.instances.add(instance)
+        per_unit = -(-self.share(size, 1024) // self.device.block) * self.device.block
+        self.launch(function + instance.suffix, -(-size // per_unit), with_forms((*ends, size, per_unit), writes, reads))
+
     # -- moving data
 
     def gather(self, source: Ints, target: Ints) -> None:
@@ -101,13 +166,7 @@ class Builder:
 
     def blocked(self, view: View, halo: tuple[int, int, int, int] = (0, 0, 0, 0), vectors: bool = True) -> View:
         """The tensor in a layout with at least this halo, in channel blocks if `vectors`; copied if it does not lie so."""
-        layout = view.layout
-        if (
-            layout is not None
-            and layout.extent == four(view.shape)
-            and (layout.block == self.device.block or not vectors)
-            and all(have >= need for have, need in zip(layout.halo, halo, strict=True))
-        ):
+        if lies_blocked(view, halo, self.device.block if vectors else None):
             return view
         wanted = Layout(four(view.shape), self.device.block, halo)
         copy = View(view.shape, self.scratch_in(wanted), wanted)
@@ -117,6 +176,25 @@ class Builder:
     def share(self, count: int, least: int) -> int:
         """How many of `count` small things one unit should do, so that there is enough to share out."""
         return max(least, -(-count // (8 * self.device.threads))) if self.device.kind == "cpu" else 1
+
+
+def lies_blocked(view: View, halo: tuple[int, int, int, int], block: int | None) -> bool:
+    """Whether a tensor lies in a layout with at least this halo, in channel blocks of this size (None: any)."""
+    layout = view.layout
+    return (
+        layout is not None
+        and layout.extent == four(view.shape)
+        and block in (None, layout.block)
+        and all(have >= need for have, need in zip(layout.halo, halo, strict=True))
+    )
+
+
+def with_forms(row: tuple[int, ...], writes: Form = PLAIN, reads: Form = PLAIN) -> tuple[int, ...]:
+    """A descriptor row with the parameters of forms behind it, if there are any."""
+    if writes == reads == PLAIN:
+        return row
+    parameters = np.array([*writes.parameters, *reads.parameters], dtype=np.float32).view(np.int32)
+    return (*row, *(0,) * (FORMS_AT - len(row)), *parameters.tolist())
 
 
 def activation_row(activation: Activation | None) -> tuple[int, ...]:

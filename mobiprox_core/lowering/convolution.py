@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from ..graph import Graph, Operator
 from ..plan import DeviceInfo
-from ..program import Instance
-from ..tables import Fill, Tables
-from .builder import NO_ACTIVATION, Builder, activation_row, row_by_row
+from ..program import PLAIN, Instance
+from ..tables import Fill, Form, Tables
+from .builder import NO_ACTIVATION, Builder, activation_row, row_by_row, with_forms
 from .views import BUFFER_SHIFT, Ints, Layout, View, four
 
 
-def conv_halo(op: Operator, graph: Graph) -> tuple[int, int, int, int]:
+def reach(op: Operator, graph: Graph) -> tuple[int, int, int, int]:
     """What the taps of a convolution reach beyond its input, on every side."""
     _, _, height, width = four(graph.shape(op.inputs[0]))
     _, _, rows, columns = four(graph.shape(op.output))
     kernel = op.constants["weight"].shape[2:]
     top, left, _, _ = op["pads"]
-    reach = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip((rows, columns), op["strides"], kernel, op["dilations"], strict=True)]
-    return top, left, max(0, reach[0] - top - height), max(0, reach[1] - left - width)
+    far = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip((rows, columns), op["strides"], kernel, op["dilations"], strict=True)]
+    return top, left, max(0, far[0] - top - height), max(0, far[1] - left - width)
 
 
 def exact_tables(op: Operator, graph: Graph) -> Tables:
@@ -47,60 +48,62 @@ def geometry(tables: Tables) -> str:
 def emit_tables(b: Builder, op: Operator, tables: Tables) -> None:
     """Launches of a convolution or dense layer under edited tables: storage conversion, the sum, fills, finish."""
     storage = tables.storage
+    tables = tables if tables.encode is None else tables.encode(tables)
     read = _conv_input(b, op, tables) if op.kind == "conv" else _dense_input(b, op)
-    if storage.convert is not None:
-        stored = b.scratch(-(-read.size * storage.input_bytes // 4))
-        per_unit = b.share(read.size, 1024) * 2
-        b.launch(storage.convert, -(-read.size // per_unit), (read.start, stored, read.size, per_unit))
-        read = replace(read, start=stored)
-    output, layout = b.output, b.output.layout
+    layout = b.output.layout
     assert layout is not None
-    residual = _residual(b, op) if op.residual is not None else None
     fills = sorted(tables.fills, key=lambda fill: fill.axis)  # columns, then rows: the first works on computed rows only
+    residual = _residual(b, op) if op.residual is not None else None
+    added = b.reads.get("residual", PLAIN)
+    if residual is not None and fills:
+        residual, added = b.restored(residual, added), PLAIN
+    written, origin = (PLAIN, b.output.origin) if fills or storage.finish is not None else b.target()
     at_output = _output_pixels(layout, tables)
     if residual is None or fills:
         at_residual, residual_row = np.zeros_like(at_output), (-1, 0)
     else:
         assert residual.layout is not None
-        at_residual, residual_row = _output_pixels(residual.layout, tables), (residual.origin, residual.layout.strides[1])
+        first = b.stored(residual, added) + residual.layout.origin * added.element_bytes // 4
+        at_residual, residual_row = _output_pixels(residual.layout, tables), (first, residual.layout.strides[1])
     work = _Sum(
         b,
         op,
         tables,
         read,
         np.stack([read.pixels, at_output, at_residual]),
-        (output.origin, layout.strides[1], *residual_row, *(NO_ACTIVATION if fills else activation_row(op.activation))),
+        (origin, layout.strides[1], *residual_row, *(NO_ACTIVATION if fills else activation_row(op.activation))),
+        written,
+        added,
     )
-    if op.kind == "conv" and _is_depthwise(op):
+    if op.kind == "conv" and is_depthwise(op):
         work.depthwise()
     else:
         work.products()
     for fill in fills:
         _emit_fill(b, op, tables, fill, layout, residual, last=fill is fills[-1])
     if storage.finish is not None:
-        b.launch(storage.finish, *row_by_row(layout, output.origin, layout, output.origin))
+        b.launch(storage.finish, *row_by_row(layout, origin, layout, origin))
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """Where a convolution reads: a buffer (start, size in elements), the offset of every computed pixel's first tap in it, the
+    """Where a convolution reads: a buffer's start, the offset of every computed pixel's first tap in it, the
     offset of every filter element from there (int64[channels, KH * KW]; dense: [1, K]), and the strides of channel blocks and rows."""
 
     start: int
-    size: int
     pixels: Ints
     taps: Ints
     block_stride: int = 0
     row_stride: int = 0
 
 
-def _is_depthwise(op: Operator) -> bool:
+def is_depthwise(op: Operator) -> bool:
     weight = op.constants["weight"]
     return bool(op["group"] > 1 and op["group"] == weight.shape[0] and weight.shape[1] == 1)
 
 
 def _conv_input(b: Builder, op: Operator, tables: Tables) -> _Read:
-    view = b.blocked(b.view(op.inputs[0]), conv_halo(op, b.graph), vectors=_is_depthwise(op))
+    view = b.blocked(b.view(op.inputs[0]), reach(op, b.graph), vectors=is_depthwise(op))
     layout = view.layout
     assert layout is not None
     image, plane, row, column = layout.strides
@@ -110,22 +113,33 @@ def _conv_input(b: Builder, op: Operator, tables: Tables) -> _Read:
     top, left, _, _ = op["pads"]
     n, h, w = np.ix_(np.arange(layout.extent[0]), tables.rows, tables.columns)
     pixels = layout.origin + n * image + (h * op["strides"][0] - top) * row + (w * op["strides"][1] - left) * column
-    return _Read(view.start, layout.size, pixels.ravel(), taps.reshape(layout.extent[1], -1), plane, row)
+    start = b.stored(view, b.reads.get("input", PLAIN))
+    return _Read(start, pixels.ravel(), taps.reshape(layout.extent[1], -1), plane, row)
 
 
 def _dense_input(b: Builder, op: Operator) -> _Read:
     """Rows of features, wherever they lie, as long as the features of all rows lie alike."""
     view = b.view(op.inputs[0])
+    if not lies_for_dense(view):
+        copy = View(view.shape, b.scratch(prod(view.shape)), Layout((1, 1, 1, prod(view.shape)), 1))
+        b.gather(view.elements().ravel(), copy.elements().ravel())
+        view = copy
     elements = view.elements().reshape(-1, view.shape[-1])
-    alike = bool((elements - elements[:, :1] == elements[:1] - elements[0, 0]).all())
-    if not alike or len(view.buffers) > 1:
-        start = b.scratch(elements.size)
-        target = start + np.arange(elements.size, dtype=np.int64).reshape(elements.shape)
-        b.gather(elements, target)
-        elements = target
-    start = int(elements[0, 0]) >> BUFFER_SHIFT << BUFFER_SHIFT
-    size = b.arena.buffers[start >> BUFFER_SHIFT].size
-    return _Read(start, size, elements[:, 0] - start, elements[:1] - elements[0, 0])
+    buffer = int(elements[0, 0]) >> BUFFER_SHIFT << BUFFER_SHIFT
+    start = b.stored(replace(view, start=buffer), b.reads.get("input", PLAIN))
+    return _Read(start, elements[:, 0] - buffer, elements[:1] - elements[0, 0])
+
+
+def lies_for_dense(view: View) -> bool:
+    """Whether a dense layer reads a tensor as it lies: in one buffer, the features of all rows alike."""
+    elements = view.elements().reshape(-1, view.shape[-1])
+    return len(view.buffers) == 1 and bool((elements - elements[:, :1] == elements[:1] - elements[0, 0]).all())
+
+
+def lies_like(view: View, output: View) -> bool:
+    """Whether a residual lies like what it is added to, but for the halo."""
+    have, wanted = view.layout, output.layout
+    return have is not None and wanted is not None and (have.extent, have.block) == (wanted.extent, wanted.block)
 
 
 def _residual(b: Builder, op: Operator) -> View:
@@ -133,8 +147,7 @@ def _residual(b: Builder, op: Operator) -> View:
     assert op.residual is not None
     view, wanted = b.view(op.residual), b.output.layout
     assert wanted is not None
-    have = view.layout
-    if have is not None and (have.extent, have.block) == (wanted.extent, wanted.block):
+    if lies_like(view, b.output):
         return view
     layout = replace(wanted, halo=(0, 0, 0, 0))
     copy = View((layout.extent[0] * layout.extent[1] * layout.extent[2] * layout.extent[3],), b.scratch_in(layout), layout)
@@ -159,6 +172,8 @@ class _Sum:
     read: _Read
     pixels: Ints  # [3, P]: input, output, residual
     target: tuple[int, ...]  # descriptor entries 9-17
+    writes: Form
+    added: Form  # of the residual
 
     def products(self) -> None:
         """The general convolution: panels of output channels, each with its own taps."""
@@ -169,10 +184,10 @@ class _Sum:
         panels = -(-vectors // nr)
         entries = []
         for panel in range(panels):
-            taps, weight = self._panel(panel * lanes, min(outputs, (panel + 1) * lanes))
+            taps, weight = granules(*self._panel(panel * lanes, min(outputs, (panel + 1) * lanes)), self.tables.storage.granule)
             padded = np.pad(taps, (0, -len(taps) % mr if template == "dense" else 0), mode="edge")
-            packed = np.zeros((len(padded), lanes), dtype=np.float32)
-            packed[: len(taps), : len(weight)] = weight.T
+            packed = np.zeros((len(padded), lanes, weight.shape[2]), dtype=np.float32)
+            packed[: len(taps), : weight.shape[1]] = weight
             entries.append((self.b.table(padded, "taps"), len(padded), self._weights(packed, f"weight{panel}")))
         panel_table = self.b.constant(np.array(entries, dtype=np.int32), "panels")
         self._launch(template, (("MR", mr), ("NR", nr)), 1 if template == "dense" else mr, panels, panels * nr, panel_table)
@@ -184,7 +199,7 @@ class _Sum:
         vectors = -(-channels // device.vector)
         packed = np.zeros((vectors * device.vector, count), dtype=np.float32)
         packed[:channels] = tables.weight
-        packed = packed.reshape(vectors, device.vector, count).transpose(0, 2, 1)
+        packed = packed.reshape(vectors, device.vector, count, 1).transpose(0, 2, 1, 3)
         taps = self.b.table(self.read.taps[0][tables.taps], "taps")
         weights = self._weights(packed, "weight")
         if self._whole_rows():
@@ -211,16 +226,17 @@ class _Sum:
         self, template: str, macros: tuple[tuple[str, int], ...], tile: int, panels: int, vectors: int, table: int, *more: int
     ) -> None:
         """tile: pixels that one step of the function computes. panels: units beside each other; vectors: of output channels, padded."""
-        instance = Instance(template, macros, self.tables.storage)
+        instance = Instance(template, macros, self.tables.storage, self.added.kind, self.writes.kind)
         self.b.instances.add(instance)
         tiles, per_unit, across, pixels, length = self._pixel_table(tile, panels)
         constants = self._epilogue_constants(vectors * self.b.device.vector)
         row = (tiles, per_unit, across, pixels, length, table, *constants, self.read.start, *self.target, *more)
-        self.b.launch(instance.name, panels * across, row)
+        self.b.launch(instance.name, panels * across, with_forms(row, self.writes, self.added))
 
     def _weights(self, packed: npt.NDArray[np.float32], name: str) -> int:
+        """packed: [..., granule]."""
         pack = self.tables.storage.pack
-        return self.b.constant(packed if pack is None else pack(np.ascontiguousarray(packed)), name)
+        return self.b.constant(packed[..., 0] if pack is None else pack(np.ascontiguousarray(packed)), name)
 
     def _panel(self, first: int, last: int) -> tuple[Ints, npt.NDArray[np.float32]]:
         """Taps and weights of output channels first..last-1, taps in the order in which they lie in memory."""
@@ -256,6 +272,24 @@ class _Sum:
         units = 16 * device.threads if device.kind == "cpu" else tiles * panels
         per_unit = max(1, tiles * panels // units)
         return tiles, per_unit, -(-tiles // per_unit), self.b.table(padded, "pixels"), padded.shape[1]
+
+
+def granules(taps: Ints, weight: npt.NDArray[np.float32], size: int) -> tuple[Ints, npt.NDArray[np.float32]]:
+    """Taps (ascending) and weights [O, T] as groups of at most `size` neighbouring elements: the first of each, and weights [T', O, size].
+
+    What a group reads beside its taps has weight zero.
+    """
+    firsts: list[int] = []
+    for tap in taps.tolist() if size > 1 else []:
+        if not firsts or tap >= firsts[-1] + size:
+            firsts.append(tap)
+    if size == 1:
+        return taps, np.ascontiguousarray(weight.T)[:, :, None]
+    starts = np.array(firsts, dtype=np.int64)
+    group = np.searchsorted(starts, taps, side="right") - 1
+    grouped = np.zeros((len(starts), len(weight), size), dtype=np.float32)
+    grouped[group, :, taps - starts[group]] = weight.T
+    return starts, grouped
 
 
 def register_tile(device: DeviceInfo, pixels: int, vectors: int) -> tuple[str, int, int]:

@@ -8,7 +8,8 @@ from math import prod
 import numpy as np
 
 from ..graph import Graph, Operator
-from .builder import NO_ACTIVATION, Builder, activation_row, row_by_row
+from ..program import PLAIN, Instance
+from .builder import NO_ACTIVATION, Builder, activation_row, row_by_row, with_forms
 from .convolution import emit_tables, exact_tables
 from .views import View, four
 
@@ -18,12 +19,15 @@ def _through(b: Builder, op: Operator, function: str, extra: Sequence[int] = (),
     source, output = b.blocked(b.view(op.inputs[0])), b.output
     assert source.layout is not None
     assert output.layout is not None
-    units, row = row_by_row(source.layout, source.origin, output.layout, output.origin)
+    form, origin = b.target()
+    units, row = row_by_row(source.layout, source.origin, output.layout, origin)
     tail: tuple[int, ...] = ()
     if second is not None:
         assert second.layout is not None
         tail = (second.origin, *second.layout.strides[:3])
-    b.launch(function, units, (*row, *activation_row(op.activation), *(extra or (-1,)), *tail))
+    instance = Instance("elementwise", writes=form.kind)
+    b.instances.add(instance)
+    b.launch(function + instance.suffix, units, with_forms((*row, *activation_row(op.activation), *(extra or (-1,)), *tail), form))
 
 
 def same_layout(operator: Operator, graph: Graph, views: Mapping[str, View], block: int) -> bool:
@@ -65,14 +69,19 @@ def _pool(b: Builder, op: Operator) -> None:
     assert source.layout is not None
     assert output.layout is not None
     target, (top, left, bottom, right) = output.layout, op["pads"]
+    read = b.reads.get("input", PLAIN)
+    first = b.stored(source, read) + source.layout.origin * read.element_bytes // 4
+    written, origin = b.target()
     row = (
-        *(source.origin, *source.layout.strides[:3], output.origin, *target.strides[:3]),
+        *(first, *source.layout.strides[:3], origin, *target.strides[:3]),
         *(target.blocks, target.extent[2], target.extent[3], *source.layout.extent[2:]),
         *(*op["kernel"], *op["strides"], top, left, *op["dilations"], int(op.attributes.get("count_include_pad", False))),
         *activation_row(op.activation),
         *(bottom, right),
     )
-    b.launch(f"pool_{op['op']}", target.extent[0] * target.blocks * target.extent[2], row)
+    instance = Instance("pool", reads=read.kind, writes=written.kind)
+    b.instances.add(instance)
+    b.launch(f"pool_{op['op']}{instance.suffix}", target.extent[0] * target.blocks * target.extent[2], with_forms(row, written, read))
 
 
 def _rows(b: Builder, op: Operator, function: str, view: View, axes: Sequence[int], scalar: bool) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from mobiprox_core import reference
 from mobiprox_core.graph import Graph, Operator
 from mobiprox_core.interfaces import Moments
+from mobiprox_core.tables import Role
 
 from . import graphs
 
@@ -23,13 +24,17 @@ if TYPE_CHECKING:
 class Observed:
     """`interfaces.Statistics` of one operator; what `once` makes is kept in memory."""
 
-    def __init__(self, samples: int, moments: Moments) -> None:
+    def __init__(self, samples: int, moments: Moments, values: Mapping[Role, Floats]) -> None:
         self.samples = samples
         self._moments = moments
+        self._values = values
         self._made: dict[str, Mapping[str, npt.NDArray[Any]]] = {}
 
     def moments(self) -> Moments:
         return self._moments
+
+    def values(self, role: Role) -> Floats:
+        return self._values[role]
 
     def once(self, key: str, work: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Mapping[str, npt.NDArray[Any]]:
         if key not in self._made:
@@ -42,8 +47,12 @@ def observe(graph: Graph, batches: Sequence[Sequence[Floats]], op: str = "op") -
     operator = graph[op]
     bare = replace(operator, activation=None, residual=None)
     patches, outputs = [], []
+    read: dict[Role, list[Floats]] = {"input": [], "residual": []}
     for batch in batches:
         tensors = reference.activations(graph, batch)
+        read["input"].append(tensors[operator.inputs[0]].ravel())
+        if operator.residual is not None:
+            read["residual"].append(tensors[operator.residual].ravel())
         groups, found = _patches(operator, graph, tensors[operator.inputs[0]])
         given = reference.run_operator(graph, bare, tensors)
         given = np.moveaxis(given, 1, -1) if operator.kind == "conv" else given
@@ -53,7 +62,8 @@ def observe(graph: Graph, batches: Sequence[Sequence[Floats]], op: str = "op") -
     mean, target = x.mean(1), y.mean(1)
     x, y = x - mean[:, None], y - target[:, None]
     moments = Moments(x.shape[1], mean, target, (x.transpose(0, 2, 1) @ x,), x.transpose(0, 2, 1) @ y)
-    return Observed(sum(len(batch[0]) for batch in batches), moments)
+    values = {role: np.sort(np.concatenate(parts)) for role, parts in read.items() if parts}
+    return Observed(sum(len(batch[0]) for batch in batches), moments, values)
 
 
 def some(graph: Graph, batches: int = 6) -> Observed:

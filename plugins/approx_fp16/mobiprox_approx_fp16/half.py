@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from mobiprox_core.graph import Graph, Operator
     from mobiprox_core.interfaces import Approximation, OperatorBuilder, Options, Statistics
     from mobiprox_core.plan import DeviceInfo
-    from mobiprox_core.tables import KernelSource, Tables
+    from mobiprox_core.tables import Form, KernelSource, Role, Tables
 
 NAME = "fp16"
 OPERATORS = ("conv", "dense")
-FUNCTIONS = ("half_convert", "half_finish", "half_round")
+FUNCTIONS = ("half_finish",)
 
 
 class Half:
@@ -81,6 +81,12 @@ class Half:
 
         _require_arithmetic(setting, operator)
         return replace(tables, storage=ARITHMETIC if device.fp16 else STORAGE)
+
+    def form(self, setting: KnobSetting, operator: Operator, role: Role, device: DeviceInfo, statistics: Statistics | None) -> Form | None:
+        """What is multiplied is read as halves; what is added to the result is not rounded before."""
+        from .storage import HALVES, ROUNDED
+
+        return None if role == "residual" else HALVES if device.fp16 else ROUNDED
 
     def kernels(self, device: DeviceInfo) -> Sequence[KernelSource]:
         from importlib.resources import files

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mobiprox_approx_fp16.half import Half
 from mobiprox_approx_fp16.reference import round_to_half
-from mobiprox_approx_fp16.storage import ARITHMETIC
+from mobiprox_approx_fp16.storage import ARITHMETIC, ROUNDED
 
 from mobiprox_core import reference
 from mobiprox_core.configuration import Configuration, Setting
@@ -23,8 +23,6 @@ from mobiprox_core.testing import technique as kit
 DEVICE = DeviceInfo(name="test", driver="", runtime="")
 
 WRAPPERS = """
-kernel void narrow(global const float *x, global ushort *y) { y[get_global_id(0)] = half_from_float(x[get_global_id(0)]); }
-kernel void widen(global const ushort *x, global float *y) { y[get_global_id(0)] = float_from_half(x[get_global_id(0)]); }
 kernel void widen_vector(global const ushort *x, global float *y) {
     VECTOR(y + VL * get_global_id(0)) = vector_from_half(x + VL * get_global_id(0));
 }
@@ -86,10 +84,10 @@ def samples() -> np.ndarray:
 def test_every_half_is_widened_exactly(run) -> None:
     halves = np.arange(1 << 16, dtype=np.uint16)
     expected = halves.view(np.float16).astype(np.float32)
-    for got in (run("widen", halves, np.float32), run("widen_vector", halves, np.float32, DEVICE.vector)):
-        np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
-        finite = ~np.isnan(expected)
-        np.testing.assert_array_equal(got[finite].view(np.uint32), expected[finite].view(np.uint32))
+    got = run("widen_vector", halves, np.float32, DEVICE.vector)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+    finite = ~np.isnan(expected)
+    np.testing.assert_array_equal(got[finite].view(np.uint32), expected[finite].view(np.uint32))
 
 
 @pytest.mark.opencl
@@ -98,9 +96,6 @@ def test_floats_of_every_magnitude_are_rounded_to_nearest_even(run) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         expected = x.astype(np.float16)
     numbers = ~np.isnan(expected)
-    narrowed = run("narrow", x, np.uint16)
-    assert np.isnan(narrowed.view(np.float16)[~numbers]).all()
-    np.testing.assert_array_equal(narrowed[numbers], expected.view(np.uint16)[numbers])
     rounded = run("round_vector", x, np.float32, DEVICE.vector)
     assert np.isnan(rounded[~numbers]).all()
     np.testing.assert_array_equal(rounded[numbers].view(np.uint32), expected.astype(np.float32)[numbers].view(np.uint32))
@@ -110,8 +105,10 @@ class FloatsForHalves(Half):
     """The kernels of half arithmetic with float32 in place of half, so that devices without half can run them."""
 
     def edit(self, setting, operator, tables, device, fitted):
-        storage = replace(ARITHMETIC, input_bytes=4, weight_bytes=4, pack=round_to_half, convert="half_round")
-        return replace(tables, storage=storage)
+        return replace(tables, storage=replace(ARITHMETIC, pack=lambda weight: round_to_half(weight[..., 0])))
+
+    def form(self, setting, operator, role, device, statistics):
+        return ROUNDED if role == "input" else None
 
     def kernels(self, device: DeviceInfo) -> tuple[KernelSource, ...]:
         (source,) = super().kernels(device)

@@ -15,7 +15,7 @@ from mobiprox_core.configuration import Configuration
 from mobiprox_core.errors import DataError, DeviceError, UsageError
 from mobiprox_core.experiment import Choice
 from mobiprox_core.interfaces import ClassConfidence, LevelCalibration
-from mobiprox_core.isa import FLAGS, VECTOR
+from mobiprox_core.isa import FLAGS, VECTOR, features
 from mobiprox_core.measurement import OperatingPoint
 from mobiprox_core.plan import DeviceInfo, ExecutionPlan, Slot
 
@@ -75,6 +75,7 @@ def info_of(found: Mapping[str, Any], isa: str, threads: int | None) -> DeviceIn
         runtime=found["runtime"],
         kind="cpu" if cpu else "gpu",
         isa=isa,
+        features=features(isa, set(found["features"]), set(found["features"])),
         block=16 if cpu else 4,
         vector=VECTOR[isa],
         threads=min(threads or units, units) if cpu else units,

@@ -14,7 +14,7 @@ from typing import Any
 from mobiprox_core.cache import cache_folder
 from mobiprox_core.errors import DeviceError
 from mobiprox_core.interfaces import DeviceReport, Options
-from mobiprox_core.isa import FLAGS, VECTOR, cpu_flags
+from mobiprox_core.isa import FLAGS, VECTOR, cpu_flags, features
 from mobiprox_core.plan import DeviceInfo
 
 from . import trial
@@ -94,7 +94,7 @@ def describe(device: Found, isa: str, threads: int | None) -> DeviceInfo:
         block=16 if device.is_cpu else 4,
         vector=4,
         threads=min(threads or device.compute_units, device.compute_units) if device.is_cpu else device.compute_units,
-        fp16=device.fp16,
+        fp16="cl_khr_fp16" in device.extensions,
         max_alloc_bytes=device.max_alloc_bytes,
     )
     if threads is not None and device.is_cpu and threads > device.compute_units:
@@ -102,11 +102,13 @@ def describe(device: Found, isa: str, threads: int | None) -> DeviceInfo:
     flags = cpu_flags() if device.is_cpu else set()
     verdicts = []
     for candidate in _isas(isa, device, flags):
-        trial = replace(info, isa=candidate, vector=VECTOR[candidate])
-        verdict = canary(device, trial)
-        if verdict is None:
-            return trial
-        verdicts.append(f"{candidate}: {verdict}")
+        known = features(candidate, flags, set(device.extensions))
+        for offered in dict.fromkeys([known, ()]):  # without them where one of them fails
+            trial = replace(info, isa=candidate, vector=VECTOR[candidate], features=offered)
+            verdict = canary(device, trial)
+            if verdict is None:
+                return trial
+            verdicts.append(f"{' with '.join([candidate, *offered])}: {verdict}")
     raise DeviceError(
         f"'{device.name}' fails the trial run ({'; '.join(verdicts)})",
         mend="update or remove this OpenCL runtime, or choose another device; 'mobiprox devices' lists them",

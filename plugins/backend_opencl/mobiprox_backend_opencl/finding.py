@@ -31,7 +31,7 @@ class Found:
     runtime: str
     driver: str
     is_cpu: bool
-    fp16: bool
+    extensions: frozenset[str]
     compute_units: int
     max_alloc_bytes: int
 
@@ -56,8 +56,8 @@ def find() -> list[Found]:
                 continue
             seen.add((name, runtime))
             cpu = bool(d.type & cl.device_type.CPU)
-            fp16 = "cl_khr_fp16" in d.extensions
+            extensions = frozenset(d.extensions.split())
             found.append(
-                Found(len(found), d, name, runtime, d.driver_version.strip(), cpu, fp16, d.max_compute_units, d.max_mem_alloc_size)
+                Found(len(found), d, name, runtime, d.driver_version.strip(), cpu, extensions, d.max_compute_units, d.max_mem_alloc_size)
             )
     return found

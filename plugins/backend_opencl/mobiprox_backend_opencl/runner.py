@@ -65,6 +65,11 @@ class OpenCLDevice:
                 f"the plan uses {plan.device.isa} instructions, '{self.info.name}' is used with {self.info.isa}",
                 mend="open the device with that isa, or run the experiment on this device",
             )
+        missing = set(plan.device.features) - set(self.info.features)
+        if missing:
+            raise DeviceError(
+                f"the plan uses {', '.join(sorted(missing))}, which '{self.info.name}' has not", mend="run the experiment on this device"
+            )
         return OpenCLRunner(self, plan)
 
     def close(self) -> None:

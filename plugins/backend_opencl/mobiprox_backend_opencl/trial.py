@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mobiprox_core.graph import Graph
+    from mobiprox_core.plan import DeviceInfo
 
 
 def digest() -> str:
@@ -20,7 +21,8 @@ def digest() -> str:
 
     core = files("mobiprox_core")
     texts = sorted((f.name, f.read_text()) for f in (core / "kernels").iterdir() if f.name.endswith(".cl"))
-    return hashlib.sha256(repr((texts, (core / "program.py").read_text())).encode()).hexdigest()
+    here = files(__package__) / "trial.py"
+    return hashlib.sha256(repr((texts, (core / "program.py").read_text(), here.read_text())).encode()).hexdigest()
 
 
 def network() -> Graph:
@@ -74,6 +76,45 @@ def network() -> Graph:
     return Graph("trial", 2, (tensors["x"],), (tensors["y"],), operators, tensors)
 
 
+PROBES = {
+    "avx512_vnni": (
+        "int16",
+        "r = __builtin_ia32_vpdpbusd512((int16)(7), (int16)(0xc8c8c8c8), (int16)(0x9c9c9c9c));",  # 4 of 200 and of -100
+        [7 - 4 * 200 * 100] * 16,
+    ),
+    "avx512_bf16": (
+        "float16",
+        "r = __builtin_ia32_dpbf16ps_512((float16)(0.5f), (int16)(0x3f803f80), (int16)(0x40003f80));",  # 1, 1 and 1, 2
+        [0.5 + 1.0 + 2.0] * 16,
+    ),
+}
+"""What each feature of a CPU must be able to do: the type of a result, its computation, and its value."""
+
+
+def try_features(handle: Any, info: DeviceInfo) -> None:
+    """Run an instruction of every feature that the kernels may use, compiled as they are. Raises SystemExit where one is wrong."""
+    import numpy as np
+    import pyopencl as cl
+
+    from mobiprox_core.program import preamble
+
+    context = cl.Context([handle])
+    queue = cl.CommandQueue(context)
+    for feature in info.features:
+        if feature not in PROBES:
+            continue
+        kind, work, expected = PROBES[feature]
+        result = np.zeros(16, np.float32 if kind.startswith("float") else np.int32)
+        text = (
+            f"UNIT void probe(global {kind} *out) {{ {kind} r; {work} *out = r; }}\nkernel void run(global {kind} *out) {{ probe(out); }}"
+        )
+        buffer = cl.Buffer(context, cl.mem_flags.READ_WRITE, result.nbytes)
+        cl.Program(context, f"{preamble(info)}\n{text}").build().run(queue, (1,), None, buffer)
+        cl.enqueue_copy(queue, result, buffer)
+        if result.tolist() != expected:
+            raise SystemExit(f"wrong results with {feature}")
+
+
 def main() -> None:
     import numpy as np
 
@@ -85,7 +126,9 @@ def main() -> None:
     from .finding import find
     from .runner import OpenCLDevice
 
-    index, info = int(sys.argv[1]), DeviceInfo(**json.loads(sys.argv[2]))
+    index, told = int(sys.argv[1]), json.loads(sys.argv[2])
+    info = DeviceInfo(**{**told, "features": tuple(told["features"])})
+    try_features(find()[index].handle, info)
     graph = network()
     x = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float32)
     (expected,) = reference.run(graph, [x])

@@ -239,16 +239,19 @@ static slot *read_slots(const node *plan, const char *key, int32_t arena, int le
 }
 
 static void read_device(const node *at, bundle *into) {
-    node_only(at, "name", "driver", "runtime", "kind", "isa", "block", "vector", "threads", "fp16", "max_alloc_bytes", (char *)NULL);
+    node_only(at, "name", "driver", "runtime", "kind", "isa", "features", "block", "vector", "threads", "fp16", "max_alloc_bytes", (char *)NULL);
     static const char *const ISAS[] = {"generic", "avx2", "avx512"};
     node name = node_at(at, "name"), driver = node_at(at, "driver"), runtime = node_at(at, "runtime"), kind = node_at(at, "kind");
     node isa = node_at(at, "isa"), block = node_at(at, "block"), vector = node_at(at, "vector"), threads = node_at(at, "threads");
-    node fp16 = node_at(at, "fp16"), most = node_at(at, "max_alloc_bytes");
+    node features = node_at(at, "features"), fp16 = node_at(at, "fp16"), most = node_at(at, "max_alloc_bytes");
     into->device_name = node_text(&name);
     (void)node_text(&driver);
     (void)node_text(&runtime);
     into->is_gpu = node_one_of(&kind, "cpu", "gpu", (char *)NULL);
     into->isa = ISAS[node_one_of(&isa, ISAS[0], ISAS[1], ISAS[2], (char *)NULL)];
+    into->feature_count = node_length(&features);
+    into->features = reader_take(at->reader, (size_t)into->feature_count, sizeof *into->features);
+    EACH(entry, &features) into->features[entry.index] = node_text(&entry);
     into->block = node_int(&block, 1, 1024);
     into->vector = node_int(&vector, 1, 1024);
     into->threads = node_int(&threads, 1, LARGEST);

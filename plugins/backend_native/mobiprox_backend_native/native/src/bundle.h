@@ -55,6 +55,8 @@ typedef struct bundle {
     int batch;
     /* what the plan was made for */
     const char *device_name, *isa;
+    const char **features; /* beyond the instruction set: CPU flags and OpenCL extensions */
+    int feature_count;
     int is_gpu, block, vector, threads;
     span source;
     const char **functions;

@@ -91,7 +91,7 @@ static void describe(const opencl *cl, cl_device_id handle, const char *runtime,
     if (!cl->clGetDeviceInfo(handle, CL_DEVICE_EXTENSIONS, 0, NULL, &bytes) && bytes) {
         char *extensions = calloc(1, bytes + 1);
         if (extensions && !cl->clGetDeviceInfo(handle, CL_DEVICE_EXTENSIONS, bytes, extensions, NULL))
-            into->fp16 = strstr(extensions, "cl_khr_fp16") != NULL;
+            into->fp16 = strstr(extensions, "cl_khr_fp16") != NULL, into->dot_product = strstr(extensions, "cl_khr_integer_dot_product") != NULL;
         free(extensions);
     }
 }

@@ -93,7 +93,7 @@ enum { DEVICE_TEXT = 256, MOST_DEVICES = 64 };
 typedef struct device {
     cl_device_id handle;
     char name[DEVICE_TEXT], runtime[DEVICE_TEXT], driver[DEVICE_TEXT];
-    int is_cpu, fp16, shared_memory, compute_units;
+    int is_cpu, fp16, dot_product, shared_memory, compute_units;
     cl_ulong max_alloc_bytes;
 } device;
 

@@ -47,6 +47,16 @@ static int supports(const char *isa) {
 #endif
 }
 
+/* Whether kernels may use what a plan names beyond the instruction set. */
+static int has(const device *device, const char *feature) {
+    if (!strcmp(feature, "cl_khr_integer_dot_product")) return device->dot_product;
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (!strcmp(feature, "avx512_vnni")) return !!__builtin_cpu_supports("avx512vnni");
+    if (!strcmp(feature, "avx512_bf16")) return !!__builtin_cpu_supports("avx512bf16");
+#endif
+    return 0;
+}
+
 static int contains(const char *text, const char *part) {
     size_t length = strlen(part);
     for (; *text; text++) {
@@ -91,6 +101,9 @@ static int choose_device(const opencl *cl, const bundle *bundle, const char *wan
                          count ? listing : "none");
     *into = found[best];
     if (!supports(bundle->isa)) return fault_set(fault, "the bundle uses %s instructions, which this processor has not", bundle->isa);
+    for (int i = 0; i < bundle->feature_count; i++)
+        if (!has(into, bundle->features[i]))
+            return fault_set(fault, "the bundle uses %s, which '%s' has not", bundle->features[i], into->name);
     if (into->is_cpu && threads > into->compute_units)
         return fault_set(fault, "'%s' has %d thread(s), not %d", into->name, into->compute_units, threads);
     return 0;

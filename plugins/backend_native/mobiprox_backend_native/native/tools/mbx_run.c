@@ -266,6 +266,20 @@ static void put_isas(int is_cpu) {
     (void)fputs("\"generic\"]", stdout);
 }
 
+/* What kernels may use beyond an instruction set, as `mobiprox_core.isa` names it. */
+static void put_features(const device *found) {
+    key("features");
+    const char *separator = "";
+    (void)fputs("[", stdout);
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_cpu_init();
+    if (found->is_cpu && __builtin_cpu_supports("avx512bf16")) (void)fputs("\"avx512_bf16\"", stdout), separator = ", ";
+    if (found->is_cpu && __builtin_cpu_supports("avx512vnni")) (void)printf("%s\"avx512_vnni\"", separator), separator = ", ";
+#endif
+    if (found->dot_product) (void)printf("%s\"cl_khr_integer_dot_product\"", separator);
+    (void)fputs("]", stdout);
+}
+
 static int run_devices(const arguments *given) {
     opencl cl;
     fault fault;
@@ -284,6 +298,7 @@ static int run_devices(const arguments *given) {
         put_key_bool("shared_memory", found[i].shared_memory);
         put_key_number("max_alloc_bytes", (double)found[i].max_alloc_bytes);
         put_isas(found[i].is_cpu);
+        put_features(&found[i]);
         finish();
     }
     return end(count < 0 ? fault.text : NULL);

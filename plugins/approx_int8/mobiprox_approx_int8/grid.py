@@ -1,0 +1,83 @@
+"""The numbers that 8 bits can hold: grids for activations, from values seen, and for weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+
+LARGEST = 127
+"""The largest integer of a weight; its negative is the least."""
+
+VERSION = 1
+"""Of what is computed here; part of the key under which results are kept."""
+
+TAIL = 1e-4
+"""Share of values that range=percentile cuts off at either end."""
+
+SHRINKS = 36
+"""How many ranges range=mse tries: from the whole one down to a tenth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The values scale * (0 - zero), ..., scale * (top - zero); 0 is one of them."""
+
+    scale: np.float32
+    zero: int
+    top: int
+
+    @classmethod
+    def over(cls, low: float, high: float, top: int) -> Grid:
+        """The grid from low to high, stretched to hold 0."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = np.float32((high - low) / top)
+        if not scale > 0:
+            return cls(np.float32(1), 0, top)
+        return cls(scale, int(np.clip(np.rint(-low / scale), 0, top)), top)
+
+    @property
+    def parameters(self) -> tuple[float, float, float, float]:
+        """What kernels take: 1 / scale, zero and top with half a step on them (they truncate), scale."""
+        return float(np.float32(1) / self.scale), self.zero + 0.5, self.top + 0.5, float(self.scale)
+
+    def encode(self, x: Floats) -> npt.NDArray[np.float32]:
+        """The nearest whole numbers 0..top, halves upwards; as float32, in which kernels compute them too."""
+        inverse, zero, top, _ = (np.float32(p) for p in self.parameters)
+        return np.floor(np.clip(x * inverse + zero, np.float32(0), top)).astype(np.float32)
+
+    def nearest(self, x: Floats) -> Floats:
+        """The nearest values of the grid."""
+        return np.asarray((self.encode(x) - np.float32(self.zero)) * self.scale, np.float32)
+
+
+def grid(values: Floats, bits: int, how: str) -> Grid:
+    """The grid for an activation. values: float32[N], a sample of it, the least and the greatest among them. how: minmax, percentile, mse."""
+    top = 2**bits - 1
+    low, high = float(values.min()), float(values.max())
+    if how == "minmax":
+        return Grid.over(low, high, top)
+    if how == "percentile":
+        low, high = np.quantile(values, (TAIL, 1 - TAIL)).tolist()
+        return Grid.over(low, high, top)
+    grids = [Grid.over(low * part, high * part, top) for part in np.linspace(1.0, 0.1, SHRINKS)]
+    errors = [float(np.square(candidate.nearest(values) - values, dtype=np.float64).mean()) for candidate in grids]
+    return grids[int(np.argmin(errors))]
+
+
+def steps(weight: Floats) -> Floats:
+    """float32[O]: the step of every output channel's weights, float32[O, ...]: the largest one is LARGEST steps."""
+    largest = np.abs(weight.reshape(len(weight), -1)).max(1)
+    return np.asarray(np.where(largest > 0, largest / np.float32(LARGEST), 1), np.float32)
+
+
+def codes(weight: Floats, step: Floats) -> Floats:
+    """The nearest whole numbers -LARGEST..LARGEST of steps, as float32 of the same shape."""
+    along = step.reshape(-1, *(1,) * (weight.ndim - 1))
+    return np.clip(np.rint(weight / along), -LARGEST, LARGEST).astype(np.float32)

@@ -1,0 +1,238 @@
+"""The technique: which settings there are, what they mean, and the storage and forms that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mobiprox_core.errors import InfeasibleSetting
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from mobiprox_core.configuration import KnobSetting
+    from mobiprox_core.graph import Graph, Operator
+    from mobiprox_core.interfaces import Approximation, OperatorBuilder, Options, Statistics
+    from mobiprox_core.plan import DeviceInfo
+    from mobiprox_core.tables import Form, KernelSource, Role, Tables
+
+    from .grid import Grid
+
+    Fitted = Mapping[str, npt.NDArray[Any]]
+    Floats = npt.NDArray[np.float32]
+
+NAME = "int8"
+OPERATORS = ("conv", "dense")
+RANGES = ("mse", "percentile", "minmax")
+BITS = (8, 7)
+MOST_ELEMENTS = (2**31 - 1) // (255 * 127)
+"""Filter elements whose products a 32-bit sum can hold, whatever they are."""
+
+
+class Quantised:
+    """Inputs, residual and weights of an operator in 8-bit integers; products summed exactly in 32 bits; bias, activation and what follows
+    in float32.
+
+    Weights: one step per output channel, symmetric. Activations: one grid per tensor that holds zero, from calibration inputs. The
+    bias makes up for what rounding the weights does to the mean.
+    """
+
+    name = NAME
+    summary = "8-bit integers for activations and weights, fitted after training"
+    options: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {
+            "operators": {
+                "type": "array",
+                "items": {"enum": list(OPERATORS)},
+                "minItems": 1,
+                "uniqueItems": True,
+                "default": list(OPERATORS),
+                "description": "kinds of operators that may run in 8-bit integers",
+            },
+            "ranges": {
+                "type": "array",
+                "items": {"enum": list(RANGES)},
+                "minItems": 1,
+                "uniqueItems": True,
+                "default": ["mse"],
+                "description": "how the range of an activation follows from the values seen: least squared error, without the outermost "
+                "1/10000 at either end, or all of it",
+            },
+            "activations": {
+                "type": "array",
+                "items": {"enum": list(BITS)},
+                "minItems": 1,
+                "uniqueItems": True,
+                "default": [8],
+                "description": "bits of an activation: 7 are faster where the CPU has AVX2 but no VNNI",
+            },
+        },
+        "required": [],
+    }
+    knobs: Mapping[str, str] = {
+        "activations": "bits of an activation: 7; left out, 8",
+        "range": "how the range of an activation follows from the values seen: percentile or minmax; left out, mse",
+    }
+    tolerance = 1e-2
+
+    def settings(self, operator: Operator, graph: Graph, options: Options) -> Iterable[KnobSetting]:
+        from mobiprox_core.configuration import KnobSetting
+
+        if operator.kind not in options.get("operators", OPERATORS) or operator.constants["weight"][0].size > MOST_ELEMENTS:
+            return ()
+        return tuple(
+            KnobSetting(NAME, (*((("activations", bits),) if bits != BITS[0] else ()), *((("range", how),) if how != RANGES[0] else ())))
+            for how in options.get("ranges", RANGES[:1])
+            for bits in options.get("activations", BITS[:1])
+        )
+
+    def slot(self, setting: KnobSetting) -> str:
+        return "precision"
+
+    def needs_statistics(self, setting: KnobSetting) -> bool:
+        return True
+
+    def prepare(self, setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Fitted:
+        """codes float32[O, K] and steps float32[O] of the weights, mean float32[O, K] of what each filter sees, and the grids."""
+        import numpy as np
+
+        from . import rounding
+
+        known = _known(setting, operator, statistics)
+        weight = operator.constants["weight"]
+
+        def work() -> Fitted:
+            moments = known.moments()
+            codes, steps = rounding.rounded(moments, weight)
+            mean = np.repeat(moments.mean, len(weight) // len(moments.mean), axis=0)
+            return {"codes": codes.astype(np.int8), "steps": steps, "mean": mean.astype(np.float32)}
+
+        fitted = dict(known.once(f"{NAME} weights, {rounding.VERSION}", work))
+        roles: tuple[Role, ...] = ("input",) if operator.residual is None else ("input", "residual")
+        for role in roles:
+            grid = _grid(setting, operator, role, known)
+            fitted[role] = np.array([grid.scale, grid.zero, grid.top], np.float64)
+        return fitted
+
+    def reference(self, setting: KnobSetting, operator: Operator, graph: Graph, fitted: Fitted) -> Approximation:
+        """Rounds what is read and the weights, and shifts the bias by what that does to the mean."""
+        from mobiprox_core.interfaces import Approximation
+
+        weights = _Weights(operator, fitted)
+        return Approximation(
+            input=_of(fitted, "input").nearest,
+            residual=None if operator.residual is None else _of(fitted, "residual").nearest,
+            weight=lambda weight: weights.rounded(weight.reshape(len(weight), -1)).reshape(weight.shape),
+            bias=lambda bias: bias + weights.shift,
+        )
+
+    def edit(self, setting: KnobSetting, operator: Operator, tables: Tables, device: DeviceInfo, fitted: Fitted) -> Tables:
+        """Weights rounded, bias shifted; the integers themselves are made last, so that other edits see real values."""
+        from .storage import encoding, storage
+
+        _require(setting, operator)
+        weights = _Weights(operator, fitted)
+        rounded = weights.rounded(tables.weight, tables.taps)
+        grid = _of(fitted, "input")
+        return replace(
+            tables,
+            weight=rounded,
+            bias=tables.bias + weights.shift,
+            storage=storage(operator, device, grid.top),
+            encode=encoding(grid, weights.steps),
+        )
+
+    def form(self, setting: KnobSetting, operator: Operator, role: Role, device: DeviceInfo, statistics: Statistics | None) -> Form:
+        """What is multiplied, and what is added to the result, is read as bytes."""
+        from .storage import form
+
+        return form(_grid(setting, operator, role, _known(setting, operator, statistics)))
+
+    def kernels(self, device: DeviceInfo) -> Sequence[KernelSource]:
+        from importlib.resources import files
+
+        from mobiprox_core.tables import KernelSource
+
+        from .storage import body
+
+        source = files(__package__) / "kernels" / "int8.cl"
+        text = f"#define INT8_{body(device).upper()}\n{source.read_text(encoding='utf-8')}"
+        return (KernelSource(str(source), text, ()),)
+
+    def lower(self, setting: KnobSetting, operator: Operator, builder: OperatorBuilder) -> bool:
+        return False
+
+    def couplings(self, graph: Graph) -> Iterable[tuple[str, ...]]:
+        return ()
+
+
+class _Weights:
+    """Rounded weights of one operator. After `rounded`: steps float32[O], and shift float32[O], what rounding takes from the mean."""
+
+    def __init__(self, operator: Operator, fitted: Fitted) -> None:
+        self._original = operator.constants["weight"].reshape(len(operator.constants["weight"]), -1)
+        self._fitted = fitted
+
+    def rounded(self, weight: Floats, taps: npt.NDArray[np.int64] | None = None) -> Floats:
+        """float32[O, T]: of the weights of these filter elements (all, if None). Those that no other technique touched are fitted ones."""
+        import numpy as np
+
+        from .grid import codes, steps
+
+        mean = self._fitted["mean"] if taps is None else self._fitted["mean"][:, taps]
+        if np.array_equal(weight, self._original):
+            self.steps = self._fitted["steps"]
+            result = self._fitted["codes"].astype(np.float32) * self.steps[:, None]
+        else:
+            self.steps = steps(weight)
+            result = codes(weight, self.steps) * self.steps[:, None]
+        self.shift = ((weight.astype(np.float64) - result) * mean).sum(1).astype(np.float32)
+        return result
+
+
+def _of(fitted: Fitted, role: Role) -> Grid:
+    import numpy as np
+
+    from .grid import Grid
+
+    scale, zero, top = fitted[role]
+    return Grid(np.float32(scale), int(zero), int(top))
+
+
+def _grid(setting: KnobSetting, operator: Operator, role: Role, statistics: Statistics) -> Grid:
+    """Of what an operator reads."""
+    import numpy as np
+
+    from . import grid
+
+    knobs = dict(setting.params)
+    bits, how = knobs.get("activations", BITS[0]), knobs.get("range", RANGES[0])
+    if bits not in BITS or how not in RANGES or set(knobs) - {"activations", "range"}:
+        raise InfeasibleSetting(f"'{setting}' is not one of this technique", mend=f"write it like '{NAME}' or '{NAME}(activations=7)'")
+
+    def work() -> Fitted:
+        found = grid.grid(statistics.values(role), int(bits), str(how))
+        return {"grid": np.array([found.scale, found.zero, found.top], np.float64)}
+
+    return _of({role: statistics.once(f"{NAME} {role}, {bits} bits, {how}, {grid.VERSION}", work)["grid"]}, role)
+
+
+def _known(setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Statistics:
+    _require(setting, operator)
+    if statistics is None:
+        raise InfeasibleSetting(
+            f"'{setting}' is fitted to calibration inputs, and there are none", where=operator.name, mend="give calibration inputs"
+        )
+    return statistics
+
+
+def _require(setting: KnobSetting, operator: Operator) -> None:
+    if operator.kind not in OPERATORS:
+        raise InfeasibleSetting(f"'{setting}' on a {operator.kind} operator: only {' and '.join(OPERATORS)} have it", where=operator.name)
+    if (elements := operator.constants["weight"][0].size) > MOST_ELEMENTS:
+        raise InfeasibleSetting(
+            f"'{setting}': sums over {elements} elements may overflow 32 bits; {MOST_ELEMENTS} are safe", where=operator.name
+        )

@@ -1,0 +1,81 @@
+"""How an operator's numbers lie in memory in 8-bit integers, and which multiply-adds a device has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobiprox_core.plan import DeviceInfo
+from mobiprox_core.tables import Form, Storage, Tables
+
+from .grid import LARGEST, Grid, codes, steps
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mobiprox_core.graph import Operator
+
+    Floats = npt.NDArray[np.float32]
+
+OFF = 1e-3
+"""Steps by which a weight may miss a whole number and still count as rounded."""
+
+
+def body(device: DeviceInfo) -> str:
+    """What multiplies and adds four products at once: vnni, madd (AVX2 and AVX-512 without VNNI), dot_product (an OpenCL extension), or plain C."""
+    if "avx512_vnni" in device.features:
+        return "vnni"
+    if device.isa in ("avx2", "avx512"):
+        return "madd"
+    return "dot_product" if "cl_khr_integer_dot_product" in device.features and device.vector == 4 else "plain"
+
+
+def form(grid: Grid) -> Form:
+    return Form("bytes", "uchar", 1, "write_bytes", "read_bytes", grid.parameters, zero_is_zero=grid.zero == 0)
+
+
+def storage(operator: Operator, device: DeviceInfo, top: int) -> Storage:
+    """Four neighbouring elements a multiply-add; where filters see one channel each, one element, in floats that hold integers."""
+    weight = operator.constants["weight"]
+    if operator.kind == "conv" and operator["group"] == len(weight) > 1 and weight.shape[1] == 1:
+        return DEPTHWISE
+    return SATURATING if body(device) == "madd" and top <= LARGEST else QUADS
+
+
+def pack(weight: Floats) -> npt.NDArray[Any]:
+    """Four signed bytes in one int32, the first in the lowest byte; [...] of float32 [..., 4]."""
+    words = np.ascontiguousarray(weight.astype(np.int8).view(np.uint8)).astype(np.uint32)
+    return np.asarray(words[..., 0] | words[..., 1] << 8 | words[..., 2] << 16 | words[..., 3] << 24).astype(np.uint32).view(np.int32)
+
+
+_BYTES = (
+    ("X_TYPE", "uchar"),
+    ("LOAD_X(p)", "FOUR_BYTES(p)"),
+    ("W_TYPE", "int"),
+    ("LOAD_W(p)", "(*(global const IVEC *)(p))"),
+    ("SCALAR", "int"),
+    ("ACC", "IVEC"),
+    ("TO_VEC(c)", "CONVERT(c, VEC)"),
+)
+QUADS = Storage("int8", 4, (*_BYTES, ("ACCUMULATE(c, x, w)", "DOT4(c, x, w)")), pack)
+SATURATING = Storage("int8_of_7_bits", 4, (*_BYTES, ("ACCUMULATE(c, x, w)", "DOT4_OF_7_BITS(c, x, w)")), pack)
+"""For activations up to 127: pairs of products are summed in 16 bits, which more could overflow."""
+DEPTHWISE = Storage("int8_depthwise", 1, (("X_TYPE", "uchar"), ("LOAD_V(p)", "VECTOR_OF_BYTES(p)")))
+
+
+def encoding(grid: Grid, step: Floats) -> Callable[[Tables], Tables]:
+    """The last edit: from rounded weights to integers, the scale that makes up for it, and the bias that takes out the zero point."""
+
+    def encode(tables: Tables) -> Tables:
+        own, integers = step, codes(tables.weight, step)
+        if np.abs(integers * own[:, None] - tables.weight).max(initial=0) > OFF * own.max():  # a correction put others in their place
+            own = steps(tables.weight)
+            integers = codes(tables.weight, own)
+        scale = grid.scale * own * (1 if tables.scale is None else tables.scale)
+        bias = tables.bias - grid.zero * scale * integers.sum(1)
+        return replace(tables, weight=integers, scale=scale.astype(np.float32), bias=bias.astype(np.float32))
+
+    return encode
