@@ -411,6 +411,13 @@ class Reading(Protocol):
     energy_mj: float
 
 
+class Exporter(Offer, Protocol):
+    """Writes a bundle as a project, a package, ... for another platform."""
+
+    def export(self, bundle: Path, folder: Path) -> None:
+        """Write into `folder`, which may hold an earlier export. Raises BundleError, or UsageError where it cannot."""
+
+
 # --------------------------------------------------------------------------------------------------------------------- adaptation
 
 

@@ -23,7 +23,7 @@ from . import hookspecs
 from .errors import PluginError
 
 if TYPE_CHECKING:
-    from .interfaces import Backend, Dataset, Frontend, Heuristic, Meter, Metric, Offer, StrategyOffer, Technique
+    from .interfaces import Backend, Dataset, Exporter, Frontend, Heuristic, Meter, Metric, Offer, StrategyOffer, Technique
 
 GROUP = "mobiprox"
 """The entry-point group."""
@@ -61,6 +61,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             Kind("backend", "backends", "backend"),
             Kind("strategy", "strategies", "strategy"),
             Kind("meter", "meters", "meter"),
+            Kind("exporter", "exporters", "export"),
         )
     }
 )
@@ -164,6 +165,8 @@ class Registry:
     def get(self, kind: Literal["strategy"], name: str) -> StrategyOffer: ...
     @overload
     def get(self, kind: Literal["meter"], name: str) -> Meter: ...
+    @overload
+    def get(self, kind: Literal["exporter"], name: str) -> Exporter: ...
     @overload
     def get(self, kind: str, name: str) -> Offer: ...
 

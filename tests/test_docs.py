@@ -13,7 +13,7 @@ import pytest
 
 from mobiprox_core import document, hookspecs, plugins
 from mobiprox_core.configuration import Configuration, Setting
-from mobiprox_core.errors import DeviceError
+from mobiprox_core.errors import BundleError, DeviceError
 from mobiprox_core.interfaces import Observation, OperatorProfile, Profile, Progress, SettingProfile
 from mobiprox_core.measurement import OperatingPoint
 from tests.fakes import distribution
@@ -119,6 +119,12 @@ def test_the_meter_of_the_example_measures(offered: Callable[[str], object]) -> 
     with meter.measure() as reading:
         sum(range(1000))
     assert reading.energy_mj > 0
+
+
+def test_the_exporter_of_the_example_makes_one_file(offered: Callable[[str], object], tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="cannot be read"):
+        offered("mobiprox_exporters").export(tmp_path / "nothing", tmp_path)
+    assert not list(tmp_path.glob("*.zip"))
 
 
 @pytest.mark.parametrize(

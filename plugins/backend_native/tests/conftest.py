@@ -14,9 +14,7 @@ import pytest
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 from mobiprox_backend_native.build import build_runner  # noqa: E402
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobiprox" / "native"
-SANITIZERS = {"MOBIPROX_SANITIZE": "address,undefined", "CMAKE_BUILD_TYPE": "RelWithDebInfo"}
+from native_bundles import CACHE, SANITIZERS  # noqa: E402
 
 Build = Callable[..., Path]
 

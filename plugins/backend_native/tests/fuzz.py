@@ -16,10 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
-from conftest import CACHE, SANITIZERS  # noqa: E402
 from mobiprox_backend_native.build import build_runner  # noqa: E402
 from mutations import INDEX, PLAN, PROGRAM, WEIGHTS, Mutator, check  # noqa: E402
-from native_bundles import tiny_bundle  # noqa: E402
+from native_bundles import CACHE, SANITIZERS, tiny_bundle  # noqa: E402
 
 from mobiprox_core import bundle as bundles  # noqa: E402
 

@@ -17,12 +17,15 @@ from mobiprox_backend_native.build import host_environment
 from mobiprox_core import bundle as bundles
 from mobiprox_core.adaptation import calibrate
 from mobiprox_core.bundle import Bundle
+from mobiprox_core.cache import cache_folder
 from mobiprox_core.configuration import EXACT, EXACT_CONFIGURATION, Configuration, Setting
 from mobiprox_core.experiment import Choice
 from mobiprox_core.interfaces import Agreement, ClassConfidence, LevelCalibration
 from mobiprox_core.measurement import OperatingPoint
 from mobiprox_core.plan import Constant, DeviceInfo, ExecutionPlan, Launch, PlanOperator, Slot, Variant
 
+CACHE = cache_folder() / "native"
+SANITIZERS = {"MOBIPROX_SANITIZE": "address,undefined", "CMAKE_BUILD_TYPE": "RelWithDebInfo"}
 TECHNIQUES = {t.name: t for t in (*perforation(), *sampling())}
 ROWS = Setting.of("perforation", axis="rows", offset=1, stride=2)
 COLUMNS = Setting.of("perforation", axis="columns", offset=0, stride=3)

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CACHE
 from fuzz import FUZZER, fuzzed
 from mobiprox_backend_native.build import SOURCES, build_runner
 from mutations import INDEX, PLAN, PROGRAM, WEIGHTS, Mutator, check
-from native_bundles import sign, tiny_bundle
+from native_bundles import CACHE, sign, tiny_bundle
 
 from mobiprox_core import bundle as bundles
 from mobiprox_core.errors import BundleError, MobiproxError

@@ -1,0 +1,55 @@
+"""The Gradle project: files of `template/`, the runtime's sources, and the bundle among the assets."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from mobiprox_backend_native.build import SOURCES
+
+from mobiprox_core import bundle as bundles
+from mobiprox_core.bundle import FILES
+from mobiprox_core.errors import UsageError
+
+TEMPLATE = Path(__file__).parent / "template"
+LIBRARY = "mobiprox"
+"""The one folder that is ours: it is written anew each time. Everything else is written once, and then the user's."""
+MARK = Path(LIBRARY) / "src" / "main" / "cpp" / "mobiprox_jni.c"
+RUNTIME = Path(LIBRARY) / "src" / "main" / "cpp" / "runtime"
+ASSET = Path(LIBRARY) / "src" / "main" / "assets" / "bundle"
+NOT_RUNTIME = ("fuzz", "tools")
+
+
+def write(bundle: Path, folder: Path) -> None:
+    """Write the project into a folder, new or of an earlier export.
+
+    Raises BundleError for a damaged bundle, UsageError for a strategy that phones have not, or a folder that holds something else.
+    """
+    content = bundles.read(bundle)
+    known = sorted(path.stem for path in (SOURCES / "strategies").glob("*.c"))
+    if content.strategy is not None and content.strategy.name not in known:
+        raise UsageError(
+            f"the bundle's strategy '{content.strategy.name}' has no C twin, so phones cannot run it",
+            where=str(bundle),
+            mend=f"those that have one: {', '.join(known)}; or leave 'strategy' out of the experiment, and set levels by hand",
+        )
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("is a file, not a folder", where=str(folder))
+    if (folder / LIBRARY).exists() and not (folder / MARK).exists():
+        raise UsageError("is there and was not written by an export", where=str(folder / LIBRARY), mend="choose another folder")
+    shutil.rmtree(folder / LIBRARY, ignore_errors=True)
+    for path in sorted(TEMPLATE.rglob("*")):
+        target = folder / path.relative_to(TEMPLATE)
+        if path.is_file() and not target.exists():
+            _copy(path, target)
+    for path in sorted(SOURCES.rglob("*")):
+        inside = path.relative_to(SOURCES)
+        if path.is_file() and inside.parts[0] not in NOT_RUNTIME:
+            _copy(path, folder / RUNTIME / inside)
+    for name in FILES:
+        _copy(bundle / name, folder / ASSET / name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

@@ -1,0 +1,12 @@
+# clang for an Android ABI with our own headers and link stubs, for a machine without the NDK. STUBS: the folder that test_abis.py made.
+set(CMAKE_SYSTEM_NAME Linux)
+set(ANDROID TRUE)
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES STUBS TRIPLE ABI_FLAGS DYNAMIC_LINKER)
+set(CMAKE_C_COMPILER clang)
+set(CMAKE_C_COMPILER_TARGET ${TRIPLE})
+set(CMAKE_C_FLAGS_INIT "-ffreestanding -nostdlibinc -isystem ${CMAKE_CURRENT_LIST_DIR}/include -isystem ${STUBS}/include ${ABI_FLAGS}")
+set(link_flags "-nostdlib -fuse-ld=lld -L${STUBS} -Wl,-z,now,-z,relro -Wl,--hash-style=both -Wl,--build-id=sha1 -Wl,--no-undefined -Wl,--as-needed")
+set(CMAKE_SHARED_LINKER_FLAGS_INIT "${link_flags}")
+set(CMAKE_EXE_LINKER_FLAGS_INIT "${link_flags} ${STUBS}/crt.o -pie -Wl,-dynamic-linker,${DYNAMIC_LINKER}")
+set(CMAKE_C_STANDARD_LIBRARIES "${STUBS}/libbuiltins.a -lc")
