@@ -4,7 +4,7 @@
 
     bundle.json            levels, calibration, strategy, classes, provenance; size and SHA-256 of every other file
     plan.json              functions, operators, variants, tensors
-    weights.safetensors    constants, each 64-byte aligned, by their index in plan.json
+    weights.safetensors    constants, each 64-byte aligned, by their index in plan.json; float32 ones that lose nothing by it as float16
     kernels/program.cl     OpenCL C
 
 Reading checks every digest, type, index, offset and count that core can understand. Which entries of a descriptor row are
@@ -183,7 +183,7 @@ def _pack(constants: tuple[Constant, ...]) -> bytes:
     for number, constant in enumerate(constants):
         if str(constant.values.dtype) not in DTYPES:
             raise UsageError(f"constant '{constant.name}' is of type {constant.values.dtype}; a bundle holds {', '.join(DTYPES)}")
-        flat = np.ascontiguousarray(constant.values).ravel()
+        flat = _halved(np.ascontiguousarray(constant.values).ravel())
         tensors[str(number)] = np.pad(flat, (0, -flat.size % (ALIGNMENT // flat.itemsize)))
     content = save(tensors, metadata={"pad": ""})
     missing = -_header_bytes(content) % ALIGNMENT
@@ -191,6 +191,17 @@ def _pack(constants: tuple[Constant, ...]) -> bytes:
         content = save(tensors, metadata={"pad": " " * missing})  # the header grows by as much: it is a multiple of 8 already
     assert _header_bytes(content) % ALIGNMENT == 0
     return content
+
+
+def _halved(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """float32 values that half precision has, to the last bit, in half the space; all others as they are."""
+    import numpy as np
+
+    if values.dtype != np.float32:
+        return values
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32).view(np.int32), values.view(np.int32)) else values
 
 
 def _header_bytes(content: bytes) -> int:
@@ -508,7 +519,8 @@ def _read_constant(node: _Node, stored: npt.NDArray[np.generic], arena: int) -> 
     node.only("name", "offset", "dtype", "shape")
     shape = node["shape"].integers(0, most=8)
     dtype = node["dtype"].one_of(DTYPES)
-    if stored.dtype != dtype or stored.ndim != 1:
+    is_half = dtype == "float32" and stored.dtype == "float16"
+    if (stored.dtype != dtype and not is_half) or stored.ndim != 1:
         node["dtype"].fail(f"the stored tensor is {stored.dtype}{list(stored.shape)}")
     size = math.prod(shape)
     if not size <= stored.size < size + ALIGNMENT // stored.itemsize:
@@ -516,8 +528,8 @@ def _read_constant(node: _Node, stored: npt.NDArray[np.generic], arena: int) -> 
     offset = node["offset"].integer(0)
     if offset * 4 % ALIGNMENT:
         node["offset"].fail(f"not aligned to {ALIGNMENT} bytes")
-    if offset * 4 + size * stored.itemsize > arena * 4:
+    values = stored[:size].reshape(shape).astype(dtype, copy=False)
+    if offset * 4 + values.nbytes > arena * 4:
         node["offset"].fail(f"the constant ends outside the arena of {arena} elements")
-    values = stored[:size].reshape(shape)
     values.setflags(write=False)
     return Constant(node["name"].text(), offset, values)

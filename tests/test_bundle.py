@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,23 @@ def test_every_constant_is_aligned_to_64_bytes_in_the_file(written: Path) -> Non
     assert all((8 + header_size + offset) % 64 == 0 for offset in offsets)
 
 
+def test_float32_values_that_half_precision_has_take_half_the_space_and_come_back_to_the_bit(written: Path, tmp_path: Path) -> None:
+    whole = bundles.read(written)
+    rng = np.random.default_rng(0)
+    values = (
+        np.concatenate([[0.0, -0.0, 65504, -65504, 2.0**-24, 1e-6, -np.inf], rng.normal(size=93)]).astype(np.float16).astype(np.float32)
+    )
+    sizes = []
+    for row in (values, np.nextafter(values, np.float32(1))):
+        changed = replace(whole, plan=replace(whole.plan, constants=(Constant("w", 0, row), *whole.plan.constants[2:])))
+        bundles.write(changed, tmp_path)
+        stored = bundles.read(tmp_path).plan.constants[0].values
+        assert stored.dtype == np.float32
+        np.testing.assert_array_equal(stored.view(np.int32), row.view(np.int32))
+        sizes.append((tmp_path / "weights.safetensors").stat().st_size)
+    assert sizes[1] - sizes[0] > 100
+
+
 def test_a_person_finds_levels_and_settings_in_the_index(written: Path) -> None:
     text = (written / "bundle.json").read_text()
     assert '"settings": {"conv": "other + toy(stride=2)"}' in text
@@ -155,7 +173,8 @@ def put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
         ("plan.json", put("constants", 0, "offset", value=496), "outside the arena"),
         ("plan.json", put("constants", 0, "offset", value=1), "not aligned"),
         ("plan.json", put("constants", 0, "shape", value=[3, 3]), "9 element"),
-        ("plan.json", put("constants", 1, "dtype", value="float32"), "the stored tensor is float16"),
+        ("plan.json", put("constants", 1, "dtype", value="int16"), "the stored tensor is float16"),
+        ("plan.json", put("constants", 1, value={"name": "w", "offset": 496, "dtype": "float32", "shape": [19, 1]}), "outside the arena"),
         ("plan.json", put("inputs", 0, "strides", 2, value=1000), "outside the arena"),
         ("plan.json", put("inputs", 0, "extent", value=[1, 3, 4, 5]), "not as large as the shape"),
         ("plan.json", put("inputs", value=[]), "there is none"),

@@ -26,6 +26,7 @@ from mobiprox_core.interfaces import Device
 from mobiprox_core.lowering import lower
 from mobiprox_core.network import Network
 from mobiprox_core.session import Session, legal_settings
+from mobiprox_core.testing import graphs
 
 pytestmark = pytest.mark.opencl
 
@@ -142,6 +143,19 @@ def test_the_digits_network_gives_the_same_bits_at_every_level(runner: Path, dig
     python = open_device({}).load(read.plan)
     batches = list(np.random.default_rng(1).random((5, *read.plan.inputs[0].shape), dtype=np.float32))
     np.testing.assert_array_equal(infer(runner, digits, np.stack(batches)), expected(python, len(read.plan.levels), batches))
+
+
+def test_weights_that_are_stored_as_halves_are_the_same_to_the_bit(runner: Path, tmp_path: Path) -> None:
+    graph = graphs.dense(features=64, outputs=10)
+    op = graph["op"]
+    weight = op.constants["weight"] * np.geomspace(1e-7, 1, 10, dtype=np.float32)[:, None]  # small ones have fewer bits, or none
+    halves = replace(op, constants={**op.constants, "weight": weight.astype(np.float16).astype(np.float32)})
+    device = open_device({})
+    plan = lower(replace(graph, operators=(halves,)), device.info, {}, {})
+    folder = write_bundle(tmp_path / "bundle", plan, [Configuration({})], 10)
+    assert "F16" in (folder / "weights.safetensors").read_bytes()[:2000].decode(errors="replace")
+    batches = [batch[0] for batch in noise(graph, 3)]
+    np.testing.assert_array_equal(infer(runner, folder, np.stack(batches)), expected(device.load(plan), 1, batches))
 
 
 @pytest.mark.parametrize("strategy", ["naive", "state", "confidence"])

@@ -271,15 +271,16 @@ static void read_constants(const node *at, const cJSON *header, span weights, bu
         int32_t dimensions[MBX_MAX_RANK];
         (void)node_text(&name);
         int rank = node_ints(&shape, 0, LARGEST, 0, MBX_MAX_RANK, dimensions);
-        if (weights_type(&dtype) != tensor->type) node_fail(&dtype, "the stored tensor is of another type");
-        int64_t item = weights_item_bytes(tensor->type), size = product(dimensions, rank);
+        int type = weights_type(&dtype), is_half = weights_is_half(type, tensor->type);
+        if (type != tensor->type && !is_half) node_fail(&dtype, "the stored tensor is of another type");
+        int64_t item = weights_item_bytes(tensor->type), size = product(dimensions, rank), bytes = size * weights_item_bytes(type);
         if (size > LARGEST || size > tensor->elements || tensor->elements >= size + ALIGNMENT / item)
             node_fail(&shape, "%lld element(s); %lld are stored", (long long)size, (long long)tensor->elements);
         int64_t start = 4 * (int64_t)node_int(&offset, 0, LARGEST);
         if (start % ALIGNMENT) node_fail(&offset, "not aligned to %d bytes", ALIGNMENT);
-        if (start + size * item > 4 * (int64_t)into->arena_elements)
+        if (start + bytes > 4 * (int64_t)into->arena_elements)
             node_fail(&offset, "the constant ends outside the arena of %d elements", into->arena_elements);
-        into->constants[entry.index] = (constant){(size_t)start, (size_t)(size * item), tensor->values};
+        into->constants[entry.index] = (constant){(size_t)start, (size_t)bytes, tensor->values, is_half};
     }
 }
 

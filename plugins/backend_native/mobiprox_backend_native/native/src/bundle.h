@@ -46,8 +46,9 @@ typedef struct operator_variants {
 } operator_variants;
 
 typedef struct constant {
-    size_t offset_bytes, bytes;
+    size_t offset_bytes, bytes; /* in the arena */
     const unsigned char *values; /* in the weights */
+    int is_half;                 /* float32 values that are stored as float16 */
 } constant;
 
 typedef struct bundle {

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "weights.h"
+
 enum {
     CAPACITY = 1 << 14, /* launches that one call of the network kernel holds at least */
     WORK_GROUP = 64,    /* work-items of a group on GPUs */
@@ -139,13 +141,25 @@ static int open_programs(runner *runner, pool *pool, fault *fault) {
     return memory_write(runner, &runner->programs, 0, runner->program_rows, (size_t)total * sizeof(int32_t), fault);
 }
 
+static int write_constant(const runner *runner, const constant *constant, fault *fault) {
+    if (!constant->is_half) return memory_write(runner, &runner->arena, constant->offset_bytes, constant->values, constant->bytes, fault);
+    enum { PART = 1024 };
+    float part[PART];
+    for (size_t at = 0, count = constant->bytes / sizeof *part; at < count; at += PART) {
+        size_t own = count - at < PART ? count - at : PART;
+        weights_widen(constant->values + 2 * at, own, part);
+        if (memory_write(runner, &runner->arena, constant->offset_bytes + at * sizeof *part, part, own * sizeof *part, fault)) return -1;
+    }
+    return 0;
+}
+
 static int open_memory(runner *runner, pool *pool, fault *fault) {
     const bundle *bundle = runner->bundle;
     int64_t row_ints = (int64_t)bundle->row_count * ROW_STRIDE;
     if (memory_open(runner, &runner->arena, bundle->arena_elements, fault)) return -1;
     for (int i = 0; i < bundle->constant_count; i++) {
         const constant *constant = &bundle->constants[i];
-        if (memory_write(runner, &runner->arena, constant->offset_bytes, constant->values, constant->bytes, fault)) return -1;
+        if (write_constant(runner, constant, fault)) return -1;
     }
     if (memory_open(runner, &runner->rows, row_ints, fault)) return -1;
     if (memory_write(runner, &runner->rows, 0, bundle->rows, (size_t)row_ints * sizeof(int32_t), fault)) return -1;

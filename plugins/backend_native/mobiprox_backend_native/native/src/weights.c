@@ -14,6 +14,23 @@ static int stored_type(const node *at) { return node_one_of(at, "F32", "I32", "F
 
 int64_t weights_item_bytes(int type) { return type < 2 ? 4 : type < 5 ? 2 : 1; }
 
+int weights_is_half(int type, int stored) { return type == 0 && stored == 2; }
+
+void weights_widen(const unsigned char *halves, size_t count, float *into) {
+    for (size_t i = 0; i < count; i++) {
+        uint32_t half = halves[2 * i] | (uint32_t)halves[2 * i + 1] << 8, bits, sign = (half & 0x8000) << 16;
+        uint32_t exponent = half >> 10 & 31, fraction = half & 0x3ff;
+        if (exponent) {
+            bits = (exponent == 31 ? 255u : exponent + 112) << 23 | fraction << 13;
+        } else {
+            float small = (float)fraction * 0x1p-24f;
+            memcpy(&bits, &small, sizeof bits);
+        }
+        bits |= sign;
+        memcpy(&into[i], &bits, sizeof bits);
+    }
+}
+
 span weights_header(reader *reader, span content) {
     const char *name = BUNDLE_FILES[FILE_WEIGHTS];
     if (content.bytes < 8) reader_fail(reader, "%s: is no safetensors file: too short", name);

@@ -24,4 +24,8 @@ const stored_tensor *weights_read(reader *reader, const cJSON *header, span cont
 int weights_type(const node *at);
 int64_t weights_item_bytes(int type);
 
+/* Whether values of a type may be stored as halves, which they are then to the last bit; and such values as floats. */
+int weights_is_half(int type, int stored);
+void weights_widen(const unsigned char *halves, size_t count, float *into);
+
 #endif
