@@ -318,7 +318,11 @@ class Candidate:
 
 
 class Heuristic(Offer, Protocol):
-    """Proposes configurations from a profile."""
+    """Proposes configurations from a profile.
+
+    It may have a method ``improve(profile, points, options, generation, rng)``: candidates again, from all points that were measured so
+    far, asked for with generation 0, 1, ... until it has none. Deterministic as `search`.
+    """
 
     def search(self, profile: Profile, options: Options, count: int, rng: np.random.Generator) -> tuple[Candidate, ...]:
         """At most `count` candidates along the predicted front, cheapest divergence first; deterministic given profile and rng.

@@ -6,6 +6,7 @@ import base64
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count as count_up
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .interfaces import Floats
 
 Observer = Callable[[OperatingPoint], None]
+Improve = Callable[[Sequence[OperatingPoint], int], Sequence[Candidate]]
 
 PARTS = (slice(0, None, 4), slice(2, None, 4), slice(1, None, 2))
 """The data in three parts, each spread over all of it: a quarter, another quarter, the other half."""
@@ -38,8 +40,8 @@ class Effort:
     round_s, confirm_s, energy_s: seconds of timing per configuration.
     """
 
-    first: int = 10
-    least: int = 24
+    first: int = 8
+    least: int = 14
     most: int = 96
     loss_s: float = 20.0
     round_s: float = 0.15
@@ -93,12 +95,13 @@ class Measurer:
         judge: Judge,
         demands: Demands,
         meter: Meter | None,
+        improve: Improve = lambda points, generation: (),
     ) -> Front:
         """A few candidates over the whole range, then more of those whose loss can be borne; levels are chosen from what is left.
 
         The first round tells what the profile's predictions are worth, and scales them. Candidates of the second are halved twice on
         growing parts of the data; only what may be on the front by its predicted latency is timed, and what may be on it by that timing
-        is timed again, longer.
+        is timed again, longer. improve: what to measure besides, from all points so far, generation by generation until there is nothing.
         """
         started = perf_counter()
         spread = evenly(candidates, self.effort.first)
@@ -108,13 +111,20 @@ class Measurer:
         exact = points[EXACT_CONFIGURATION]
         first = {c: p for c, p in points.items() if c.settings}
         near = evenly(within_reach(candidates, first, demands.max_loss), count)
-        survivors = [
-            near[i] for i in self.survivors([c.configuration for c in near], [c.latency_ms for c in near], judge, demands.max_loss)
+        costs = predicted_ms(near, Table.of(profile), first, exact)
+        survivors = self.survivors([c.configuration for c in near], costs, judge, demands.max_loss)
+        own = {i: self.loss("tune", judge, near[i].configuration) for i in survivors}
+        bearable = [i for i in survivors if own[i].upper <= demands.max_loss]
+        promising = [
+            near[bearable[k]].configuration
+            for k in contenders([own[i].value for i in bearable], [costs[i] for i in bearable], demands.max_loss)
         ]
-        bearable = [c for c in survivors if self.loss("tune", judge, c.configuration).upper <= demands.max_loss]
-        losses = [self.loss("tune", judge, c.configuration).value for c in bearable]
-        promising = [bearable[i].configuration for i in contenders(losses, [c.latency_ms for c in bearable], demands.max_loss)]
         points |= self.points(promising, judge, exact.latency_ms)
+        for generation in count_up():
+            children = [c.configuration for c in improve(tuple(points.values()), generation) if c.configuration not in points]
+            if not children:
+                break
+            points |= self.points(children, judge, exact.latency_ms)
         checked = [self.refused(point, judge, demands) for point in points.values() if point.configuration.settings]
         points |= {point.configuration: point for point in checked}
         usable = [point for point in checked if point.upper <= demands.max_loss and not point.refused]
@@ -228,7 +238,7 @@ class Measurer:
         told = {c: p for c, p in points.items() if c.settings and table.knows(c)}
         fitted = {c: p for c, p in told.items() if c in first}
         held = {c: p for c, p in told.items() if c not in first}
-        latency = Latency.fitted(exact.latency_ms, *table.sums(table.codes(fitted))[::2], [p.latency_ms for p in fitted.values()])
+        latency = fitted_latency(table, fitted, exact)
         latencies = latency(*table.sums(table.codes(held))[::2])
         found = [trust("profile", "latency", "%", latencies, [p.latency_ms for p in held.values()], len(fitted), relative=True)]
         near = {c: p for c, p in held.items() if p.qos_loss <= demands.max_loss}
@@ -325,6 +335,27 @@ class Measurer:
     @staticmethod
     def _key(split: str, configuration: Configuration, part: int) -> tuple[str, str, str, int]:
         return "statistics", split, digest_of(configuration), part
+
+
+def fitted_latency(table: Table, measured: Mapping[Configuration, OperatingPoint], exact: OperatingPoint) -> Latency:
+    """From configurations that the profile knows all settings of."""
+    return Latency.fitted(exact.latency_ms, *table.sums(table.codes(measured))[::2], [p.latency_ms for p in measured.values()])
+
+
+def predicted_ms(
+    candidates: Sequence[Candidate], table: Table, measured: Mapping[Configuration, OperatingPoint], exact: OperatingPoint
+) -> list[float]:
+    """Latency of each candidate, corrected by what was measured; never below a hundredth of the exact network's."""
+    known = {c: p for c, p in measured.items() if table.knows(c)}
+    latency = fitted_latency(table, known, exact)
+    share = latency.share if known else 1.0
+    told = [
+        float(latency(*table.sums(table.codes([c.configuration]))[::2])[0])
+        if table.knows(c.configuration)
+        else exact.latency_ms - share * (table.exact_ms - c.latency_ms)
+        for c in candidates
+    ]
+    return [max(ms, exact.latency_ms / 100) for ms in told]
 
 
 def _positions(count: int, parts: int) -> npt.NDArray[np.int64]:

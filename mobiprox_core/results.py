@@ -65,7 +65,7 @@ def summary(stages: Stages, profile: Profile, front: Front, tested: Tested, repl
         "provenance": stages.provenance(),
     }
     write_json(stages.ledger.folder / RESULT, value)
-    return value
+    return _read(stages.ledger.folder, RESULT)
 
 
 def losses(point: OperatingPoint, unit: str, test: float, test_ci: float) -> dict[str, float]:

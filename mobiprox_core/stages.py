@@ -166,6 +166,7 @@ class Stages:
             "profile": [self.digest(PROFILE), self.digest(CHANGES)],
             "limits and objectives": [search.demands(), self.resolved.max_loss, search.levels],
             "energy meter": None if meter is None else meter.to_json(),
+            "heuristic": [search.heuristic, dict(search.options), str(self.resolved.experiment.seed)],
             "effort": dataclasses.asdict(self.effort.measure),
             "plugin versions": dict(self.resolved.plugins),
         }
@@ -178,7 +179,7 @@ class Stages:
             )
             changes = profile.read_changes(self.ledger.folder / CHANGES, found)
             predictors = {"P1": p1(changes.added, changes.exact, partial(summed_loss, judge, changes)), "P2": p2(found)}
-            front = measurer.front(candidates, found, predictors, judge, self.demands(), self.resolved.meter)
+            front = measurer.front(candidates, found, predictors, judge, self.demands(), self.resolved.meter, partial(self.improve, found))
             value = measure.front_to_json(front, self.resolved.qos.name, self.resolved.metric.unit)
             write_json(self.ledger.folder / FRONT, {**value, "recalibration": self.grade})
 
@@ -196,6 +197,16 @@ class Stages:
                 where=self.resolved.experiment.where("search"),
                 mend="\n".join([*mend, "all measurements are kept: relax a limit, and take the run up with --resume"]),
             )
+
+    def improve(self, found: Profile, points: Sequence[OperatingPoint], generation: int) -> Sequence[Candidate]:
+        """What the heuristic makes of measured points, if it has a mind to."""
+        import numpy as np
+
+        if (improve := getattr(self.resolved.heuristic, "improve", None)) is None:
+            return ()
+        rng = np.random.default_rng([self.resolved.experiment.seed, generation])
+        candidates: Sequence[Candidate] = improve(found, points, self.resolved.experiment.search.options, generation, rng)
+        return candidates
 
     def demands(self) -> Demands:
         search = self.resolved.experiment.search

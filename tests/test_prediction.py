@@ -1,0 +1,96 @@
+"""Predictions from profiles: sums against sums by hand, fits against made-up truths."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mobiprox_core.configuration import EXACT, Configuration, Setting
+from mobiprox_core.interfaces import OperatorProfile, Profile, SettingProfile
+from mobiprox_core.prediction import POWERS, Latency, Scale, Table, additive, p1, p2, random_codes, rank_correlation, trust
+
+
+def setting(number: int) -> Setting:
+    return Setting.of("toy", n=number) if number else EXACT
+
+
+PROFILE = Profile(
+    tuple(
+        OperatorProfile(
+            f"op{o}", tuple(SettingProfile(setting(n), 1.0 - 0.2 * n, 0.01, 0.1 * n * (o + 1), loss=float(n)) for n in range(3 - o % 2))
+        )
+        for o in range(4)
+    ),
+    latency_ms=5.0,
+    samples=64,
+)
+BOTH = Configuration({"op0": setting(2), "op3": setting(1)})
+
+
+def test_sums_are_those_of_the_settings() -> None:
+    table = Table.of(PROFILE)
+    saving, divergence, changed = table.sums(table.codes([BOTH, Configuration({})]))
+    np.testing.assert_allclose(saving, [0.6, 0], atol=1e-6)
+    np.testing.assert_allclose(divergence, [0.2 + 0.4, 0], atol=1e-6)
+    assert changed.tolist() == [2, 0]
+    assert additive(table)([BOTH])[0] == pytest.approx(0.6)
+    assert p2(PROFILE)([BOTH])[0] == 3
+
+
+def test_codes_and_configurations_are_inverse_and_foreign_settings_are_told() -> None:
+    table = Table.of(PROFILE)
+    assert table.configuration(table.codes([BOTH])[0]) == BOTH
+    assert table.knows(BOTH)
+    foreign = Configuration({"op1": setting(2)})
+    assert not table.knows(foreign)
+    with pytest.raises(ValueError, match="no setting"):
+        table.codes([foreign])
+
+
+def test_p1_judges_the_summed_outputs() -> None:
+    exact = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
+    swing = np.array([[-0.6, 0.6], [0, 0]], np.float16)
+    changes = {("op0", setting(2)): swing, ("op3", setting(1)): -swing}
+    raw = p1(changes, exact, lambda outputs: float((outputs.argmax(1) != exact.argmax(1)).mean()))
+    assert raw([Configuration({"op0": setting(2)}), BOTH]).tolist() == [0.5, 0]
+
+
+def test_the_latency_fit_finds_the_share_that_is_really_saved() -> None:
+    rng = np.random.default_rng(1)
+    saving, changed = rng.uniform(0.5, 3, 40), rng.integers(1, 20, 40)
+    truth = 10 - 0.8 * saving + 0.01 * changed
+    fitted = Latency.fitted(10, saving[:8], changed[:8], truth[:8] * rng.normal(1, 0.002, 8))
+    np.testing.assert_allclose(fitted(saving, changed), truth, rtol=0.01)
+    assert Latency.fitted(10, [], [], []) == Latency(10)
+
+
+def test_the_loss_fit_scales_and_bends_and_leaves_out_what_is_lost_anyway() -> None:
+    rng = np.random.default_rng(2)
+    raw = np.geomspace(1e-3, 1, 12)
+    losses = np.minimum(30 * raw**1.4, 25) + rng.normal(0, 0.05, 12)
+    fitted = Scale.fitted(raw, losses, np.full(12, 0.05), 5, POWERS)
+    near = raw[30 * raw**1.4 < 5]
+    assert np.median(np.abs(fitted(near) - 30 * near**1.4)) < 0.15
+    assert Scale.fitted([], [], [], 5, POWERS) == Scale()
+
+
+@pytest.mark.parametrize(("x", "y", "wanted"), [
+    ([1, 2, 3, 4], [10, 20, 30, 40], 1.0), ([1, 2, 3], [3, 2, 1], -1.0), ([1, 2], [1, 2], None), ([1, 1, 1], [1, 2, 3], None),
+    ([1, 2, 2, 3], [1, 2, 3, 4], 0.9486833),
+])  # fmt: skip
+def test_rank_correlations_are_spearmans(x: list[float], y: list[float], wanted: float | None) -> None:
+    assert rank_correlation(x, y) == (None if wanted is None else pytest.approx(wanted))
+
+
+def test_trust_is_the_median_error_on_what_is_known() -> None:
+    found = trust("additive", "loss", "pp", [1, 2, np.nan, 4], [1.5, 2, 3, 3], fitted=8)
+    assert (found.error, found.held_out, found.fitted) == (0.5, 3, 8)
+    assert trust("profile", "latency", "%", [1.1], [1.0], 8, relative=True).error == pytest.approx(10)
+
+
+def test_random_codes_are_legal_varied_and_coupled() -> None:
+    table = Table.of(PROFILE)
+    codes = random_codes(table, 500, np.random.default_rng(3), [("op0", "op2")])
+    assert (codes < [len(own) for own in table.settings]).all()
+    assert (codes[:, 0] == codes[:, 2]).all()
+    assert {0, 4} <= set((codes != 0).sum(axis=1).tolist())
