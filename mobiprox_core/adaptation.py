@@ -307,7 +307,7 @@ def _agreement_from_json(value: Any, where: str) -> Agreement:
 
 
 def _count(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 1 << 53:  # what doubles count to: JSON of other languages
         raise _damaged(where, "not a count")
     return value
 

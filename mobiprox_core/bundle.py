@@ -134,6 +134,7 @@ def _plan_to_json(plan: ExecutionPlan) -> dict[str, Any]:
         "inputs": [dataclasses.asdict(slot) for slot in plan.inputs],
         "outputs": [dataclasses.asdict(slot) for slot in plan.outputs],
         "tensors": [dataclasses.asdict(slot) for slot in plan.tensors],
+        "labelled": None if plan.labelled is None else dataclasses.asdict(plan.labelled),
         "levels": plan.levels,
         "operators": [
             {
@@ -396,6 +397,7 @@ def _read_plan(node: _Node, source: str, weights: bytes, weights_file: str) -> E
         "inputs",
         "outputs",
         "tensors",
+        "labelled",
         "levels",
         "operators",
         "constants",
@@ -425,8 +427,17 @@ def _read_plan(node: _Node, source: str, weights: bytes, weights_file: str) -> E
         operators=operators,
         levels=_read_levels(node["levels"], operators),
         notes=node["notes"].mapping(),
+        labelled=None if node["labelled"].value is None else _read_labelled(node["labelled"], slots["outputs"][0], arena),
         **slots,
     )
+
+
+def _read_labelled(node: _Node, scores: Slot, arena: int) -> Slot:
+    slot = _read_slot(node, arena)
+    images = scores.shape[0]
+    if slot.shape != (images, 2 + math.prod(scores.shape) // images):
+        node.fail(f"has shape {list(slot.shape)}; label, confidence and the scores {list(scores.shape)} do not fit")
+    return slot
 
 
 def _read_levels(node: _Node, operators: tuple[PlanOperator, ...]) -> tuple[tuple[int, ...], ...]:

@@ -357,7 +357,7 @@ class Backend(Offer, Protocol):
 
 
 class Device(Protocol):
-    """One opened piece of hardware."""
+    """One opened piece of hardware. It may have an attribute `programs`, whose text says where compiled kernels came from."""
 
     info: DeviceInfo
 
@@ -368,7 +368,10 @@ class Device(Protocol):
 
 
 class Runner(Protocol):
-    """A plan ready to run. Levels and variants are switched by writing indices."""
+    """A plan ready to run. Levels and variants are switched by writing indices.
+
+    It may have a method ``labelled(*inputs)``, as `run` but returning the plan's `labelled`, float32[N, 2 + K], and nothing else.
+    """
 
     plan: ExecutionPlan
 

@@ -103,8 +103,10 @@ class ExecutionPlan:
 
     source: OpenCL C of all functions and of the kernels that wrap them; functions: their names, in the order of the network
     kernel's cases. levels: per level one variant index per operator; level 0 is all zeros (exact).
-    tensors: slots of all activations, if lowered with keep_activations, else none. notes: for people. memory_bytes: what the
-    arena is used for: constants and tables of exact variants, what the variants of each technique add to them, and activations.
+    tensors: slots of all activations, if lowered with keep_activations, else none. labelled: float32[N, 2 + K], per image the label,
+    its confidence, and the K scores of the first output, if the plan computes them (`labelling.with_labels`). notes: for people.
+    memory_bytes: what the arena is used for: constants and tables of exact variants, what the variants of each technique add to them,
+    and activations.
     level_bytes: constants and tables that each level needs by itself.
     """
 
@@ -120,4 +122,5 @@ class ExecutionPlan:
     operators: tuple[PlanOperator, ...]
     levels: tuple[tuple[int, ...], ...]
     tensors: tuple[Slot, ...] = ()
+    labelled: Slot | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)

@@ -8,10 +8,11 @@ from functools import cache
 from importlib.resources import files
 
 from .isa import TARGETS
+from .labelling import FUNCTION as LABEL
 from .plan import ROW_INTS, DeviceInfo
 from .tables import FLOAT32, Form, KernelSource, Storage
 
-STATIC_FILES = ("gather.cl", "rows.cl", "matmul.cl")
+STATIC_FILES = ("gather.cl", "rows.cl", "matmul.cl", "label.cl")
 FAMILIES = ("elementwise", "pool")
 """Files of several functions each, which are instantiated for the forms that they read and write."""
 
@@ -64,11 +65,11 @@ def kernel_text(name: str) -> str:
 def assemble(
     device: DeviceInfo, used: Iterable[str], instances: Iterable[Instance], sources: Iterable[KernelSource]
 ) -> tuple[str, tuple[str, ...]]:
-    """Source and function names (sorted: the cases of the network kernel) for the functions `used`.
+    """Source and function names (sorted: the cases of the network kernel) for the functions `used`, and for labels.
 
     Functions that nothing uses stay in the text, unwrapped: the compiler drops them.
     """
-    functions = tuple(sorted(set(used)))
+    functions = tuple(sorted({*used, LABEL}))
     parts = [preamble(device), kernel_text("common.cl"), *(kernel_text(name) for name in STATIC_FILES), kernel_text("tiles.cl")]
     parts += [f"// from {source.origin}\n{source.text}" for source in sources]
     every = {*(Instance(family) for family in FAMILIES), *instances}

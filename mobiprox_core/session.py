@@ -18,15 +18,18 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import plugins
+from .adaptation import probabilities
 from .configuration import EXACT, Configuration, KnobSetting, OpId, Setting
 from .correction import CorrectionsOf, Grade, none
 from .errors import DataError, UsageError
 from .heartbeat import Heartbeat
 from .interfaces import Device, Observation, Rerun, Runner, Statistics, Strategy, Technique
+from .replays import checked_level
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from .bundle import Bundle
@@ -69,6 +72,7 @@ class Session:
         self.bundle = bundle
         self._device = device
         self._runner = device.load(bundle.plan)
+        self._labelled: Callable[[Floats], Floats] | None = getattr(self._runner, "labelled", None) if bundle.plan.labelled else None
         self._shape = bundle.plan.inputs[0].shape
         self._level = 0
         self.inferences = 0
@@ -115,8 +119,14 @@ class Session:
     def level(self, level: int) -> None:
         if not 0 <= level < self.levels:
             raise UsageError(f"there is no level {level}", mend=f"levels go from 0 (exact) to {self.levels - 1}")
-        self._level = level
-        self._runner.set_level(level)
+        if level != self._level:
+            self._level = level
+            self._runner.set_level(level)
+
+    @property
+    def program(self) -> str:
+        """Where the compiled kernels came from: "program from the cache (built ...)" or "program compiled in ... s"; may be empty."""
+        return str(getattr(self._device, "programs", ""))
 
     @property
     def strategy(self) -> Strategy | None:
@@ -134,19 +144,16 @@ class Session:
         surroundings: what else the strategy may know, by the names of `Observation`: battery, charging, temperature_c, deadline_ms,
         hour, purpose. Raises DataError for another shape, UsageError for surroundings that do not exist.
         """
-        import numpy as np
-
-        from .replays import checked_level
-
         values = np.asarray(x, dtype=np.float32)
-        if values.shape not in (self._shape, self._shape[1:]) or self._shape[0] != 1:
-            raise DataError(
-                f"the input has shape {list(values.shape)}; the network takes {list(self._shape[1:])}, one at a time",
-                mend="prepare the input as for training",
-            )
-        if unknown := sorted(set(surroundings) - SURROUNDINGS):
+        if values.shape != self._shape or self._shape[0] != 1:
+            if values.shape != self._shape[1:] or self._shape[0] != 1:
+                raise DataError(
+                    f"the input has shape {list(values.shape)}; the network takes {list(self._shape[1:])}, one at a time",
+                    mend="prepare the input as for training",
+                )
+            values = values[None]
+        if surroundings and (unknown := sorted(set(surroundings) - SURROUNDINGS)):
             raise UsageError(f"'{unknown[0]}' is nothing that a strategy knows of", mend=f"there are: {', '.join(sorted(SURROUNDINGS))}")
-        values = values.reshape(self._shape)
         drifts = len(self.heartbeat.drifts)
         prediction = self._run(values)
         self.inferences += 1
@@ -170,19 +177,22 @@ class Session:
 
     def _run(self, values: Floats) -> Prediction:
         """One inference at the present level."""
-        from .adaptation import probabilities
-
         begin = perf_counter()
-        output = self._runner.run(values)
-        latency_ms = 1e3 * (perf_counter() - begin)
+        if self._labelled is not None:
+            answer = self._labelled(values)[0]
+            latency_ms = 1e3 * (perf_counter() - begin)
+            label, confidence, outputs = int(answer[0]), float(answer[1]), answer[2:]
+        else:
+            output = self._runner.run(values)
+            latency_ms = 1e3 * (perf_counter() - begin)
+            outputs = (output[0] if isinstance(output, tuple) else output).reshape(-1)
+            label, confidence = -1, 0.0
+            if self.bundle.qos.classifies:
+                temperature = self.bundle.calibration[self._level].temperature
+                label = int(outputs.argmax())
+                confidence = float(probabilities(outputs[None], self.bundle.already_softmax, temperature)[0, label])
         self.heartbeat.beat(self._level, latency_ms)
-        outputs = (output[0] if isinstance(output, tuple) else output).reshape(-1)
-        label, confidence = -1, 0.0
-        if self.bundle.qos.classifies:
-            temperature = self.bundle.calibration[self._level].temperature
-            label = int(outputs.argmax())
-            confidence = probabilities(outputs[None], self.bundle.already_softmax, temperature)[0, label]
-        return Prediction(label, float(confidence), self._level, latency_ms, self.heartbeat.relative_costs[self._level], outputs)
+        return Prediction(label, confidence, self._level, latency_ms, self.heartbeat.relative_costs[self._level], outputs)
 
     def close(self) -> None:
         """Give the device's memory back."""
@@ -218,8 +228,6 @@ class Model:
 
     def run(self, *inputs: npt.ArrayLike) -> Floats | tuple[Floats, ...]:
         """One batch: float32 inputs of the network's shapes; its output, or a tuple of several. Raises DataError for other shapes."""
-        import numpy as np
-
         return self._runner.run(*(np.ascontiguousarray(values, dtype=np.float32) for values in inputs))
 
     def close(self) -> None:
@@ -279,8 +287,6 @@ def open_model(
 
 def _calibration_inputs(calibrate: npt.ArrayLike, graph: Graph) -> Floats:
     """As float32[N, ...]. Raises DataError for what the network cannot take."""
-    import numpy as np
-
     from .interfaces import Samples
     from .resolve import check_samples
 

@@ -18,6 +18,7 @@ from .configuration import Configuration
 from .errors import TargetMissed
 from .interfaces import Candidate, ClassConfidence, LevelCalibration, Profile, Progress, ProgressSink
 from .lab import Lab
+from .labelling import with_labels
 from .ledger import Journal, Json, Ledger, digest, digest_file, shared_journal, write_json
 from .measure import Front, Measurer
 from .prediction import p1, p2
@@ -279,9 +280,12 @@ class Stages:
             if experiment.strategy is not None and self.resolved.strategy is not None:
                 with experiment.at("strategy"):  # one that refuses these levels is told of now, not to whoever opens the bundle
                     self.resolved.strategy.create(experiment.strategy.options, tested.calibration)
+            plan = self.lab.lower([level.configuration for level in front.levels], self.lab.single)
+            if metric.classifies:
+                plan = with_labels(plan, [level.temperature for level in tested.calibration], self.resolved.already_softmax)
             bundle.write(
                 bundle.Bundle(
-                    plan=self.lab.lower([level.configuration for level in front.levels], self.lab.single),
+                    plan=plan,
                     backend=experiment.backend,
                     points=front.levels,
                     qos=bundle.Qos(self.resolved.qos.name, metric.unit, metric.higher_is_better, metric.classifies),

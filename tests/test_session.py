@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mobiprox_core.configuration import EXACT_CONFIGURATION, Configuration, Sett
 from mobiprox_core.errors import BundleError, DataError, DeviceError, UsageError
 from mobiprox_core.experiment import Choice
 from mobiprox_core.interfaces import ClassConfidence, LevelCalibration, Observation, Rerun
+from mobiprox_core.labelling import with_labels
 from mobiprox_core.lowering import lower
 from mobiprox_core.measurement import OperatingPoint
 from mobiprox_core.network import Network
@@ -75,6 +77,27 @@ def session(bundle: Path) -> Iterator[Session]:
 @pytest.fixture(scope="module")
 def inputs() -> np.ndarray[Any, Any]:
     return np.random.default_rng(1).normal(0, 1, (8, 3, 16, 16)).astype(np.float32)
+
+
+def test_a_plan_that_labels_gives_the_predictions_of_one_that_does_not(
+    bundle: Path, session: Session, tmp_path: Path, inputs: np.ndarray[Any, Any]
+) -> None:
+    content = bundles.read(bundle)
+    labelled = with_labels(content.plan, [level.temperature for level in content.calibration], content.already_softmax)
+    bundles.write(replace(content, plan=labelled, strategy=None), tmp_path / "labelled")
+    session.strategy = None
+    with mobiprox.Session.open(tmp_path / "labelled") as other:
+        for level in (2, 0, 1):
+            session.level = other.level = level
+            before = None
+            for x in inputs:
+                one, two = session.infer(x), other.infer(x[None])
+                assert (one.label, one.level) == (two.label, two.level)
+                assert two.confidence == pytest.approx(one.confidence, rel=1e-5)
+                np.testing.assert_array_equal(two.outputs, one.outputs)
+                if before is not None:  # outputs of an earlier inference stay what they were
+                    np.testing.assert_array_equal(*before)
+                before = two.outputs, one.outputs
 
 
 def test_level_0_is_the_exact_network(session: Session, model_file: Path, inputs: np.ndarray[Any, Any]) -> None:

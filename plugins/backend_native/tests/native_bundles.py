@@ -21,6 +21,7 @@ from mobiprox_core.cache import cache_folder
 from mobiprox_core.configuration import EXACT, EXACT_CONFIGURATION, Configuration, Setting
 from mobiprox_core.experiment import Choice
 from mobiprox_core.interfaces import Agreement, ClassConfidence, LevelCalibration
+from mobiprox_core.labelling import with_labels
 from mobiprox_core.measurement import OperatingPoint
 from mobiprox_core.plan import Constant, DeviceInfo, ExecutionPlan, Launch, PlanOperator, Slot, Variant
 
@@ -47,14 +48,20 @@ def write_bundle(
     strategy: Choice | None = None,
     already_softmax: bool = False,
     outputs: np.ndarray | None = None,
+    labels: bool = False,
 ) -> Path:
-    """A bundle of these levels, the exact one first. outputs: float[levels, N, classes] to calibrate on, else noise."""
+    """A bundle of these levels, the exact one first. outputs: float[levels, N, classes] to calibrate on, else noise.
+
+    labels: whether the plan computes label and confidence itself.
+    """
     rng = np.random.default_rng(0)
     scores = rng.standard_normal((len(levels), 200, classes)) if outputs is None else outputs
     calibration = calibrate(
         list(scores), None if outputs is not None else rng.integers(0, classes, 200), np.linspace(1, 0.5, len(levels)), already_softmax
     )
     points = tuple(OperatingPoint(level, float(i), 1.0) for i, level in enumerate(levels))
+    if labels:
+        plan = with_labels(plan, [level.temperature for level in calibration], already_softmax)
     bundles.write(Bundle(plan, Choice("opencl", options or {}), points, calibration, strategy, already_softmax=already_softmax), folder)
     return folder
 
@@ -89,6 +96,7 @@ def tiny_bundle(folder: Path) -> Path:
             PlanOperator("flatten", "view", (Variant(EXACT, ()),)),
         ),
         levels=((0, 0), (1, 0)),
+        labelled=Slot("(label)", (1, 12), (1, 12, 1, 1), 448, (12, 1, 1, 1)),
         notes={"tiles": [4, 2]},
     )
     calibration = LevelCalibration(

@@ -103,7 +103,7 @@ def single_settings(graph: Graph, count: int) -> tuple[Configuration, ...]:
 
 
 def network_bundle(
-    model: Path, folder: Path, device: Device, levels: int, strategy: Choice | None = None
+    model: Path, folder: Path, device: Device, levels: int, strategy: Choice | None = None, labels: bool = False
 ) -> tuple[Path, Graph, tuple[Configuration, ...]]:
     network = Network.from_model(plugins.load().get("frontend", "onnx").load({"path": model.name}, model.parent), model.stem)
     graph = network.at_batch(1)
@@ -115,7 +115,7 @@ def network_bundle(
     for level in range(len(chosen)):
         python.set_level(level)
         outputs.append(np.stack([first(python.run(*x)).reshape(-1) for x in inputs]))
-    write_bundle(folder, plan, chosen, outputs[0].shape[1], strategy=strategy, outputs=np.stack(outputs))
+    write_bundle(folder, plan, chosen, outputs[0].shape[1], strategy=strategy, outputs=np.stack(outputs), labels=labels)
     return folder, graph, chosen
 
 
@@ -158,24 +158,47 @@ def test_weights_that_are_stored_as_halves_are_the_same_to_the_bit(runner: Path,
     np.testing.assert_array_equal(infer(runner, folder, np.stack(batches)), expected(device.load(plan), 1, batches))
 
 
+@pytest.fixture(scope="module")
+def labelled_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, its plan computing label and confidence."""
+    strategy = Choice("confidence", {"increase": "exponential"})
+    folder = tmp_path_factory.mktemp("labelled") / "bundle"
+    return network_bundle(ROOT / "examples" / "digits" / "digits.onnx", folder, open_device({}), 6, strategy, labels=True)[0]
+
+
 @pytest.mark.parametrize("strategy", ["naive", "state", "confidence"])
-def test_a_stream_walks_the_same_levels_as_a_session(strategy: str, runner: Path, digits: Path) -> None:
-    x = np.repeat(np.random.default_rng(2).random((30, 1, 1, 1), dtype=np.float32), 6, axis=0)
-    with Session.open(digits) as session:
+@pytest.mark.parametrize("kind", ["digits", "labelled_digits"])
+def test_a_stream_walks_the_same_levels_as_a_session(strategy: str, kind: str, runner: Path, request: pytest.FixtureRequest) -> None:
+    bundle = request.getfixturevalue(kind)
+    with Session.open(bundle) as session:
         shape = session.bundle.plan.inputs[0].shape
-        x = x * np.random.default_rng(3).random((len(x), *shape[1:]), dtype=np.float32)
+        x = np.random.default_rng(3).random((30, *shape[1:]), dtype=np.float32)
         x = np.repeat(x[::6], 6, axis=0)  # the same input six times, so that strategies have something to agree on
         session.strategy = plugins.load().get("strategy", strategy).create({"increase": "exponential"}, session.bundle.calibration)
         wanted = [session.infer(sample) for sample in x]
-    x.tofile(digits.parent / "stream.bin")
-    lines = run(
-        runner, "--trace", digits, digits.parent / "stream.bin", "--strategy", strategy, "--strategy-options", '{"increase": "exponential"}'
+    x.tofile(bundle.parent / "stream.bin")
+    chosen = ("--strategy", strategy, "--strategy-options", '{"increase": "exponential"}')
+    for memory in ((), ("--copy-memory",)):
+        lines = run(runner, "--trace", bundle, bundle.parent / "stream.bin", *chosen, *memory)
+        steps = [line for line in lines if line["event"] == "step"]
+        assert [step["level"] for step in steps] == [p.level for p in wanted]
+        assert [step["label"] for step in steps] == [p.label for p in wanted]
+        assert len({p.level for p in wanted}) > 2
+        np.testing.assert_allclose([step["confidence"] for step in steps], [p.confidence for p in wanted], rtol=1e-12)
+
+
+def test_a_label_that_is_none_is_refused(runner: Path, tmp_path: Path) -> None:
+    """Its kernels are what the bundle says they are; what comes out of them is not taken on trust."""
+    from mobiprox_core import bundle as bundles
+
+    bundle, *_ = network_bundle(ROOT / "examples" / "digits" / "digits.onnx", tmp_path / "bundle", open_device({}), 1, labels=True)
+    read = bundles.read(bundle)
+    source = read.plan.source.replace("answer[0] = best;", "answer[0] = 10;")
+    bundles.write(replace(read, plan=replace(read.plan, source=source)), bundle)
+    np.zeros(read.plan.inputs[0].shape, dtype=np.float32).tofile(tmp_path / "x.bin")
+    assert (
+        "the plan computed the label 10; there are 10 classes" in run(runner, "--trace", bundle, tmp_path / "x.bin", status=1)[-1]["error"]
     )
-    steps = [line for line in lines if line["event"] == "step"]
-    assert [step["level"] for step in steps] == [p.level for p in wanted]
-    assert [step["label"] for step in steps] == [p.label for p in wanted]
-    assert len({p.level for p in wanted}) > 2
-    np.testing.assert_allclose([step["confidence"] for step in steps], [p.confidence for p in wanted], rtol=1e-12)
 
 
 @pytest.mark.slow
@@ -305,7 +328,9 @@ def test_wrong_arguments_are_told_apart_from_failures(runner: Path) -> None:
     assert done.stderr.startswith("usage: mbx-run")
 
 
-def test_running_is_clean_under_sanitizers(sanitized: Path, trial_bundle: Path, tmp_path: Path, digits: Path) -> None:
+def test_running_is_clean_under_sanitizers(
+    sanitized: Path, trial_bundle: Path, tmp_path: Path, digits: Path, labelled_digits: Path
+) -> None:
     """Every command once. Leaks are not looked for: the OpenCL runtime's own are many."""
     x = np.random.default_rng(3).random((2, 2, 3, 8, 8), dtype=np.float32)
     x.tofile(tmp_path / "x.bin")
@@ -316,7 +341,8 @@ def test_running_is_clean_under_sanitizers(sanitized: Path, trial_bundle: Path, 
     run(sanitized, "--infer", trial_bundle, tmp_path / "x.bin", tmp_path / "y.bin", "--copy-memory", **options)
     run(sanitized, "--profile", trial_bundle, "--rounds", "1", "--seconds", "0", **options)
     run(sanitized, "--operators", trial_bundle, "--rounds", "1", "--seconds", "0", **options)
-    run(sanitized, "--trace", digits, tmp_path / "digits.bin", **options)
+    for folder in (digits, labelled_digits):
+        run(sanitized, "--trace", folder, tmp_path / "digits.bin", **options)
     run(sanitized, "--devices", **options)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
+import struct
 import weakref
 from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +14,8 @@ import numpy.typing as npt
 
 from mobiprox_core.errors import DataError, DeviceError, UsageError
 from mobiprox_core.plan import ROW_INTS, DeviceInfo, ExecutionPlan, Launch, Slot
+
+from .programs import CachedProgram, Programs
 
 Floats = npt.NDArray[np.float32]
 
@@ -25,6 +26,7 @@ WORK_GROUP = 64
 """Work-items of a group on GPUs."""
 TIMED_CALL_MS = 1.0
 """One timed call repeats its operators for at least this long, so that the launch itself does not show."""
+ONE = (1,)
 FINE_GRAIN = 2  # CL_DEVICE_SVM_FINE_GRAIN_BUFFER
 TEAM_INTS = 64
 """Of a team's counters, before those of the launches; see core's `network.cl`."""
@@ -36,7 +38,7 @@ TRIED_PATIENCE = 100_000
 
 
 class OpenCLDevice:
-    """One OpenCL device with a queue of its own."""
+    """One OpenCL device with a queue of its own. programs: where the compiled kernels of all its plans came from, for people."""
 
     def __init__(self, handle: Any, info: DeviceInfo, by_operator: bool, caller: Any = None) -> None:
         """caller: handle of a device of the same platform that works on the calling thread, so that only helpers must be woken."""
@@ -46,6 +48,7 @@ class OpenCLDevice:
         self.by_operator = by_operator
         self.handle = handle
         team = caller is not None and info.threads > 1 and not by_operator and _shares(handle) and _shares(caller)
+        self.programs = Programs()
         try:
             self.context = cl.Context([handle, caller] if team else [handle])
             self.queue = cl.CommandQueue(self.context, caller if team else handle)
@@ -139,34 +142,54 @@ class _Window:
     """A tensor in the arena as the host sees it."""
 
     def __init__(self, arena: _Memory, slot: Slot) -> None:
+        self.slot, self._arena = slot, arena
         images, channels, height, width = slot.extent
         n, block, row, column = slot.strides
-        blocks = -(-channels // slot.block)
-        shape = (images, blocks, height, width, slot.block)
-        strides = tuple(4 * s for s in (n, block, row, column, 1))
-        self.start = slot.offset
-        self.stop = slot.offset + 1 + sum((length - 1) * s for length, s in zip(shape, (n, block, row, column, 1), strict=True))
-        self.slot, self.arena, self.channels = slot, arena, channels
-        self.elements: Floats = np.lib.stride_tricks.as_strided(arena.host[slot.offset :], shape, strides)
-        self.planar = self.elements[..., 0].reshape(slot.shape) if slot.block == 1 and _contiguous(slot) else self.elements[..., 0]
+        self._blocked: Floats = _strided(
+            arena, slot, (images, -(-channels // slot.block), height, width, slot.block), (n, block, row, column, 1)
+        )
+        self._last = (
+            slot.offset + 1 + sum((length - 1) * s for length, s in zip(self._blocked.shape, (n, block, row, column, 1), strict=True))
+        )
+        self.view: Floats | None = None
+        """The tensor in its logical shape, where that is a view of the arena."""
+        if slot.block == 1 or channels <= slot.block or block == slot.block:  # channels lie at one stride
+            dense = _strided(arena, slot, slot.extent, (n, block if slot.block == 1 else 1, row, column))
+            shaped = dense.reshape(slot.shape)
+            self.view = shaped if np.shares_memory(shaped, dense) else None
 
     def write(self, values: Floats) -> None:
-        target = self.planar
-        target[...] = values if values.shape == target.shape else values.reshape(target.shape)
-        self.arena.to_device(self.start, self.stop)
+        """values: of the logical shape."""
+        if self.view is None:
+            self._blocked[..., 0] = values.reshape(self._blocked.shape[:-1])  # inputs are planar
+        else:
+            self.view[...] = values
+        if not self._arena.shared:
+            self._arena.to_device(self.slot.offset, self._last)
 
     def read(self) -> Floats:
-        self.arena.to_host(self.start, self.stop)
-        if self.slot.block == 1:
-            return self.planar.reshape(self.slot.shape).copy()
-        images, blocks, height, width, block = self.elements.shape
-        whole = self.elements.transpose(0, 1, 4, 2, 3).reshape(images, blocks * block, height, width)
-        return whole[:, : self.channels].copy().reshape(self.slot.shape)  # a copy even where all steps before are views
+        """A copy, in the logical shape."""
+        if not self._arena.shared:
+            self._arena.to_host(self.slot.offset, self._last)
+        if self.view is not None:
+            return self.view.copy()
+        images, blocks, height, width, block = self._blocked.shape
+        whole = self._blocked.transpose(0, 1, 4, 2, 3).reshape(images, blocks * block, height, width)
+        return whole[:, : self.slot.extent[1]].copy().reshape(self.slot.shape)  # a copy even where all steps before are views
 
 
-def _contiguous(slot: Slot) -> bool:
-    _, channels, height, width = slot.extent
-    return slot.strides == (channels * height * width, height * width, width, 1)
+def _strided(arena: _Memory, slot: Slot, shape: Sequence[int], strides: Sequence[int]) -> Floats:
+    return np.lib.stride_tricks.as_strided(arena.host[slot.offset :], shape, [4 * s for s in strides])
+
+
+class _Span:
+    """Launches that run one after another, by their places among all; as the network kernel takes the two numbers, too."""
+
+    __slots__ = ("count", "count_bytes", "start", "start_bytes")
+
+    def __init__(self, start: int, count: int) -> None:
+        self.start, self.count = start, count
+        self.start_bytes, self.count_bytes = struct.pack("i", start), struct.pack("i", count)
 
 
 class OpenCLRunner:
@@ -178,10 +201,12 @@ class OpenCLRunner:
         self._arena = _Memory(device, plan.arena_elements, np.float32)
         self._load_constants()
         self._number_launches()
-        self._program_text = _build(device, plan)
+        program = CachedProgram(device, plan)
+        self._program_handle = program.handle
         self._make_kernels()
         self._inputs = [_Window(self._arena, slot) for slot in plan.inputs]
         self._outputs = [_Window(self._arena, slot) for slot in plan.outputs]
+        self._labelled = None if plan.labelled is None else _Window(self._arena, plan.labelled)
         self._tensors: dict[str, _Window] = {}
         self._epoch = 0
         self._variants: tuple[int, ...] = ()
@@ -189,6 +214,7 @@ class OpenCLRunner:
         self._execute()
         if self.by_operator:
             self._warm_rows()
+        program.keep()
 
     # -- set-up
 
@@ -218,7 +244,7 @@ class OpenCLRunner:
 
         programs = [self._program(level) for level in self.plan.levels]
         ends = list(accumulate(map(len, programs)))
-        self._level_spans = [(end - len(program), len(program)) for end, program in zip(ends, programs, strict=True)]
+        self._level_spans = [_Span(end - len(program), len(program)) for end, program in zip(ends, programs, strict=True)]
         self._free = ends[-1]
         self._programs = _Memory(self.device, self._free + CAPACITY, np.int32)
         self._programs.host[: self._free] = [index for program in programs for index in program]
@@ -231,6 +257,7 @@ class OpenCLRunner:
     def _make_kernels(self) -> None:
         import pyopencl as cl
 
+        self._cl_error, self._launch = cl.Error, cl.enqueue_nd_range_kernel  # importing at every inference would take a tenth of the least
         if self.by_operator:
             self._row_kernels: dict[int, tuple[Any, tuple[int], tuple[int]]] = {}
             return
@@ -238,7 +265,7 @@ class OpenCLRunner:
         self._counters = _Memory(self.device, TEAM_INTS + 2 * CAPACITY if team else 2 * (1 + 2 * CAPACITY), np.int32)
 
         def kernel(name: str, sixth: int) -> Any:
-            made = cl.Kernel(self._program_text, name)
+            made = cl.Kernel(self._program_handle, name)
             for position, memory in enumerate((self._arena, self._rows, self._programs, self._counters)):
                 made.set_arg(position, memory.argument)
             for position, value in ((4, CAPACITY), (5, sixth), (6, 0), (7, 0)):
@@ -248,6 +275,7 @@ class OpenCLRunner:
         self._groups = (1 if team else self.device.info.threads,)
         self._network = [kernel("team", 0)] if team else [kernel("network", epoch) for epoch in (0, 1)]
         self._team = _Team(self.device, kernel("team", TRIED_PATIENCE), self._counters) if team else None
+        self._set_span = [getattr(made, "_set_arg_buf", made.set_arg) for made in self._network]  # set_arg first finds out what it got
         if self.device.helpers is not None:  # helpers may still linger when nobody needs this runner any more: its memory outlives them
             weakref.finalize(self, self.device.helpers.finish)
 
@@ -256,7 +284,7 @@ class OpenCLRunner:
             import pyopencl as cl
 
             launch = self._launches[row]
-            kernel = cl.Kernel(self._program_text, f"run_{launch.function}")
+            kernel = cl.Kernel(self._program_handle, f"run_{launch.function}")
             kernel.set_arg(0, self._arena.argument)
             kernel.set_arg(1, self._rows.argument)
             kernel.set_arg(2, np.int32(row))
@@ -281,25 +309,25 @@ class OpenCLRunner:
     def set_level(self, level: int) -> None:
         """Choose one of the plan's levels; the cheapest way to switch."""
         self._variants = self.plan.levels[level]
-        self._span(*self._level_spans[level])
+        self._choose(self._level_spans[level])
 
     def select(self, variants: Sequence[int]) -> None:
         """Choose a variant for every operator."""
         self._variants = tuple(variants)
-        self._span(*self._write_program(self._program(self._variants)))
+        self._choose(self._write_program(self._program(self._variants)))
 
-    def _write_program(self, program: Sequence[int]) -> tuple[int, int]:
+    def _write_program(self, program: Sequence[int]) -> _Span:
         stop = self._free + len(program)
         self._programs.host[self._free : stop] = program
         self._programs.to_device(self._free, stop)
-        return self._free, len(program)
+        return _Span(self._free, len(program))
 
-    def _span(self, start: int, count: int) -> None:
-        self._current = (start, count)
+    def _choose(self, span: _Span) -> None:
+        self._current = span
         if not self.by_operator:
-            for kernel in self._network:
-                kernel.set_arg(6, np.int32(start))
-                kernel.set_arg(7, np.int32(count))
+            for set_argument in self._set_span:
+                set_argument(6, span.start_bytes)
+                set_argument(7, span.count_bytes)
 
     # -- running
 
@@ -308,6 +336,13 @@ class OpenCLRunner:
         self._write(inputs)
         self._execute()
         return self._read()
+
+    def labelled(self, *inputs: Floats) -> Floats:
+        """One batch: the plan's `labelled`, float32[N, 2 + K]: label, confidence and scores of every image. The plan must have one."""
+        assert self._labelled is not None, "the plan has no labels"
+        self._write(inputs)
+        self._execute()
+        return self._labelled.read()
 
     def tensor(self, name: str) -> Floats:
         """An activation that the last run left, float32 of its logical shape. Needs keep_activations."""
@@ -322,13 +357,13 @@ class OpenCLRunner:
 
     def resume(self, operator: int) -> Floats | tuple[Floats, ...]:
         """Run from an operator (index) to the end, on the activations that earlier runs left."""
-        start, count = self._current
+        whole = self._current
         skipped = len(self._program(self._variants, range(operator)))
-        self._span(start + skipped, count - skipped)
+        self._choose(_Span(whole.start + skipped, whole.count - skipped))
         try:
             self._execute()
         finally:
-            self._span(start, count)
+            self._choose(whole)
         return self._read()
 
     def _write(self, inputs: Sequence[Floats]) -> None:
@@ -348,29 +383,25 @@ class OpenCLRunner:
         return tuple(window.read() for window in self._outputs)
 
     def _execute(self) -> None:
-        import pyopencl as cl
-
         queue = self.device.queue
         try:
             if self.by_operator:
-                start, count = self._current
+                start, count = self._current.start, self._current.count
                 self._enqueue(self._programs.host[start : start + count].tolist())
-            elif self._current[1]:
+            elif self._current.count:
                 if self._team is not None:
                     self._team.call()
-                cl.enqueue_nd_range_kernel(queue, self._network[self._epoch], self._groups, (1,))
+                self._launch(queue, self._network[self._epoch], self._groups, ONE)
                 self._epoch = (self._epoch + 1) % len(self._network)
             queue.finish()
-        except cl.Error as fault:
+        except self._cl_error as fault:
             raise DeviceError(f"'{self.device.info.name}' failed while running '{self.plan.name}': {fault}") from fault
 
     def _enqueue(self, rows: Sequence[int]) -> None:
-        import pyopencl as cl
-
         for row in rows:
             kernel, size, group = self._row_kernel(row)
             if size[0]:
-                cl.enqueue_nd_range_kernel(self.device.queue, kernel, size, group)
+                self._launch(self.device.queue, kernel, size, group)
 
     # -- timing
 
@@ -396,11 +427,11 @@ class OpenCLRunner:
                     break
         finally:
             self._variants = chosen
-            self._span(*before) if before[0] < self._free else self.select(chosen)
+            self._choose(before) if before.start < self._free else self.select(chosen)
         return [np.array(kept) for kept in samples]
 
     def _timed_inference(self, variants: Sequence[int]) -> Any:
-        inputs = [window.planar.copy() for window in self._inputs]
+        inputs = [window.read() for window in self._inputs]
 
         def call() -> list[float]:
             self.select(variants)
@@ -410,7 +441,7 @@ class OpenCLRunner:
                 for window, values in zip(self._inputs, inputs, strict=True):
                     window.write(values)
                 self._execute()
-                self._read()
+                self._read() if self._labelled is None else self._labelled.read()
                 times.append(1e3 * (perf_counter() - begin))
             return times[1:]  # the first brings the variant's weights into the caches
 
@@ -423,7 +454,7 @@ class OpenCLRunner:
         most = CAPACITY // len(program)
 
         def repeat(times: int) -> float:
-            self._span(*self._write_program(program * times))
+            self._choose(self._write_program(program * times))
             begin = perf_counter()
             self._execute()
             return 1e3 * (perf_counter() - begin) / times
@@ -446,7 +477,10 @@ class _Team:
     """Threads that help the calling one. They linger for a while after an inference, so that the next one finds them awake."""
 
     def __init__(self, device: OpenCLDevice, kernel: Any, counters: _Memory) -> None:
+        import pyopencl as cl
+
         assert device.helpers is not None
+        self._launch = cl.enqueue_nd_range_kernel
         self._queue, self._kernel, self._counters = device.helpers, kernel, counters.host
         self._size = device.info.threads - 1
         for _ in range(2):  # the first compiles
@@ -459,28 +493,6 @@ class _Team:
     def call(self) -> None:
         """Wake them, unless they linger."""
         if self._counters[LINGERING] == 0:
-            import pyopencl as cl
-
             self._counters[LINGERING] = self._size
-            cl.enqueue_nd_range_kernel(self._queue, self._kernel, (self._size,), (1,))
+            self._launch(self._queue, self._kernel, (self._size,), ONE)
             self._queue.flush()
-
-
-def _build(device: OpenCLDevice, plan: ExecutionPlan) -> Any:
-    """The compiled program. Raises DeviceError with the place of the saved source and the build log."""
-    import warnings
-
-    import pyopencl as cl
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return cl.Program(device.context, plan.source).build()
-    except cl.Error as fault:
-        saved = Path(tempfile.mkdtemp(prefix="mobiprox-")) / f"{plan.name}.cl"
-        saved.write_text(plan.source)
-        log = str(fault).strip()
-        raise DeviceError(
-            f"the kernels of '{plan.name}' do not build on '{device.info.name}' ({device.info.runtime}, {device.info.isa}); source saved to {saved}\n{log}",
-            mend="choose another device ('mobiprox devices'), or report it with the saved source",
-        ) from fault

@@ -10,6 +10,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mobiprox_core.errors import MobiproxError
+
 if TYPE_CHECKING:
     from mobiprox_core.graph import Graph
     from mobiprox_core.plan import DeviceInfo
@@ -143,4 +145,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MobiproxError as fault:  # in one line, build log included
+        raise SystemExit(" ".join(fault.what.split())) from fault

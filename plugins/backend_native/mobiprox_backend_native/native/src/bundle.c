@@ -238,6 +238,16 @@ static slot *read_slots(const node *plan, const char *key, int32_t arena, int le
     return slots;
 }
 
+static slot *read_labelled(const node *at, const bundle *read) {
+    slot *labelled = reader_take(at->reader, 1, sizeof *labelled);
+    read_slot(at, read->arena_elements, labelled);
+    const slot *scores = &read->outputs[0];
+    int32_t images = scores->shape[0];
+    if (labelled->rank != 2 || labelled->shape[0] != images || (int64_t)labelled->shape[1] != 2 + (int64_t)scores->elements / images)
+        node_fail(at, "label, confidence and the scores of '%.80s' do not fit its shape", scores->name);
+    return labelled;
+}
+
 static void read_device(const node *at, bundle *into) {
     node_only(at, "name", "driver", "runtime", "kind", "isa", "features", "block", "vector", "threads", "fp16", "max_alloc_bytes", (char *)NULL);
     static const char *const ISAS[] = {"generic", "avx2", "avx512"};
@@ -285,11 +295,12 @@ static void read_constants(const node *at, const cJSON *header, span weights, bu
 }
 
 static void read_plan(const node *at, const cJSON *header, span weights, bundle *into) {
-    node_only(at, "schema", "name", "batch", "device", "arena_elements", "functions", "inputs", "outputs", "tensors", "levels", "operators",
-              "constants", "notes", (char *)NULL);
+    node_only(at, "schema", "name", "batch", "device", "arena_elements", "functions", "inputs", "outputs", "tensors", "labelled", "levels",
+              "operators", "constants", "notes", (char *)NULL);
     node schema = node_at(at, "schema"), name = node_at(at, "name"), batch = node_at(at, "batch"), device = node_at(at, "device");
     node arena = node_at(at, "arena_elements"), functions = node_at(at, "functions"), levels = node_at(at, "levels");
     node operators = node_at(at, "operators"), constants = node_at(at, "constants"), notes = node_at(at, "notes");
+    node labelled = node_at(at, "labelled");
     if (node_int(&schema, 0, LARGEST) != SCHEMA) node_fail(&schema, "not %d", SCHEMA);
     into->name = node_text(&name);
     into->batch = node_int(&batch, 1, LARGEST);
@@ -302,6 +313,7 @@ static void read_plan(const node *at, const cJSON *header, span weights, bundle 
     into->inputs = read_slots(at, "inputs", into->arena_elements, 1, &into->input_count);
     into->outputs = read_slots(at, "outputs", into->arena_elements, 1, &into->output_count);
     into->tensors = read_slots(at, "tensors", into->arena_elements, 0, &into->tensor_count);
+    if (!node_is_null(&labelled)) into->labelled = read_labelled(&labelled, into);
     read_constants(&constants, header, weights, into);
     if (!cJSON_IsObject(notes.value)) node_fail(&notes, "not an object");
 }

@@ -65,6 +65,7 @@ typedef struct bundle {
     int32_t arena_elements;
     slot *inputs, *outputs, *tensors; /* tensors: activations that can be read after a run */
     int input_count, output_count, tensor_count;
+    slot *labelled; /* label, confidence and scores of every image, computed by the plan; NULL where it does not */
     operator_variants *operators;
     int operator_count;
     int32_t *rows; /* int32[row_count][ROW_STRIDE] */

@@ -166,7 +166,8 @@ static int open_memory(runner *runner, pool *pool, fault *fault) {
     if (open_programs(runner, pool, fault)) return -1;
     if (!runner->by_operator && memory_open(runner, &runner->counters, 2 * (1 + 2 * (int64_t)runner->capacity), fault)) return -1;
     if (open_windows(runner, bundle->inputs, bundle->input_count, &runner->inputs, pool, fault)) return -1;
-    return open_windows(runner, bundle->outputs, bundle->output_count, &runner->outputs, pool, fault);
+    if (open_windows(runner, bundle->outputs, bundle->output_count, &runner->outputs, pool, fault)) return -1;
+    return bundle->labelled ? open_windows(runner, bundle->labelled, 1, &runner->labelled, pool, fault) : 0;
 }
 
 static int open_kernels(runner *runner, pool *pool, fault *fault) {
@@ -328,15 +329,20 @@ int runner_write(runner *runner, const float *const *inputs, fault *fault) {
     return 0;
 }
 
-int runner_read(runner *runner, float *const *outputs, fault *fault) {
-    for (int i = 0; i < runner->bundle->output_count; i++) {
-        const window *window = &runner->outputs[i];
-        size_t start = sizeof(float) * (size_t)window->slot->offset;
-        if (!runner->arena.shared && memory_read(runner, &runner->arena, start, window->base, window->span * sizeof(float), fault)) return -1;
-        transfer(window, NULL, outputs[i]);
-    }
+static int read_window(runner *runner, const window *window, float *into, fault *fault) {
+    size_t start = sizeof(float) * (size_t)window->slot->offset;
+    if (!runner->arena.shared && memory_read(runner, &runner->arena, start, window->base, window->span * sizeof(float), fault)) return -1;
+    transfer(window, NULL, into);
     return 0;
 }
+
+int runner_read(runner *runner, float *const *outputs, fault *fault) {
+    for (int i = 0; i < runner->bundle->output_count; i++)
+        if (read_window(runner, &runner->outputs[i], outputs[i], fault)) return -1;
+    return 0;
+}
+
+int runner_read_labelled(runner *runner, float *into, fault *fault) { return read_window(runner, runner->labelled, into, fault); }
 
 int runner_read_slot(runner *runner, const slot *slot, float *into, fault *fault) {
     window window = {.slot = slot, .span = (size_t)(slot->last - slot->offset) + 1};

@@ -39,7 +39,7 @@ typedef struct runner {
     int32_t *program_rows; /* the host's copy of `programs` */
     list *levels;
     int32_t free_start, capacity; /* where other lists than levels go, and how long one may be */
-    window *inputs, *outputs;
+    window *inputs, *outputs, *labelled;
     int epoch;
     list current;
 } runner;
@@ -55,6 +55,8 @@ int runner_set_rows(runner *runner, const int32_t *rows, int32_t count, int time
 int runner_write(runner *runner, const float *const *inputs, fault *fault);
 int runner_execute(runner *runner, fault *fault);
 int runner_read(runner *runner, float *const *outputs, fault *fault);
+/* Label, confidence and scores that the plan computed; it must do so. */
+int runner_read_labelled(runner *runner, float *into, fault *fault);
 /* Any slot of the plan, dense, as the last run left it. */
 int runner_read_slot(runner *runner, const slot *slot, float *into, fault *fault);
 

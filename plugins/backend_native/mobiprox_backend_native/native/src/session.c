@@ -21,6 +21,7 @@ struct mbx_session {
     mbx_info info;
     mbx_tensor *inputs, *outputs, *tensors;
     float **results; /* where outputs go that nobody asked for, but a prediction needs */
+    float *labelled; /* label, confidence and scores, where the plan computes them */
     int level;       /* -1 after mbx_select */
     mbx_prediction last;
     int has_last, rerun_promised;
@@ -128,6 +129,7 @@ static int take_scratch(mbx_session *session) {
     session->chosen = pool_take(&session->pool, (size_t)session->runner.capacity, sizeof *session->chosen);
     session->selected = pool_take(&session->pool, (size_t)bundle->operator_count, sizeof *session->selected);
     int ok = session->results && session->chosen && session->selected;
+    if (ok && bundle->labelled) ok = (session->labelled = pool_take(&session->pool, (size_t)bundle->labelled->elements, sizeof(float))) != NULL;
     for (size_t i = 0; ok && i < outputs; i++) {
         session->results[i] = pool_take(&session->pool, (size_t)bundle->outputs[i].elements, sizeof(float));
         ok = session->results[i] != NULL;
@@ -296,15 +298,29 @@ static void predict(const mbx_session *session, const float *scores, int count, 
     into->confidence = isnan(scores[best]) ? (double)NAN : 1 / sum; /* the largest score's exponential is 1 */
 }
 
+/* What the plan computed of it. A label that is none could only come from a plan that somebody made up. */
+static int read_prediction(mbx_session *session, mbx_prediction *into) {
+    if (runner_read_labelled(&session->runner, session->labelled, &session->fault)) return -1;
+    float label = session->labelled[0];
+    if (!(label >= 0 && label < (float)session->bundle.class_count))
+        return fault_set(&session->fault, "the plan computed the label %g; there are %d classes", (double)label, session->bundle.class_count);
+    *into = (mbx_prediction){.label = (int)label, .level = session->level, .confidence = (double)session->labelled[1]};
+    return 0;
+}
+
 int mbx_infer(mbx_session *session, const float *const *inputs, float *const *outputs, mbx_prediction *prediction) {
     double begin = clock_ms();
     session->has_last = 0;
     if (prediction && !can_predict(session))
         return fault_set(&session->fault, "a prediction needs a batch of 1 and one score per class; run without one");
     if (runner_write(&session->runner, inputs, &session->fault) || runner_execute(&session->runner, &session->fault)) return -1;
-    if (runner_read(&session->runner, outputs ? outputs : session->results, &session->fault)) return -1;
+    float *const *results = outputs ? outputs : session->bundle.labelled ? NULL : session->results;
+    if (results && runner_read(&session->runner, results, &session->fault)) return -1;
     if (can_predict(session)) {
-        predict(session, (outputs ? outputs : session->results)[0], session->bundle.class_count, &session->last);
+        if (!session->bundle.labelled)
+            predict(session, results[0], session->bundle.class_count, &session->last);
+        else if (read_prediction(session, &session->last))
+            return -1;
         session->last.latency_ms = clock_ms() - begin;
         session->has_last = session->level >= 0;
         if (prediction) *prediction = session->last;
