@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -137,6 +138,50 @@ def plugins_doctor(as_json: bool) -> ExitCode:
         counted += [f"{notes} note{'s' * (notes != 1)}"] if notes else []
         click.echo("\n" * bool(findings) + f"{len(installed)} plugin{'s' * (len(installed) != 1)} examined: {', '.join(counted)}")
     return ExitCode.PLUGIN if errors else ExitCode.DONE
+
+
+@plugins.command("new")
+@click.argument("kind")
+@click.argument("name")
+@click.option(
+    "--in", "parent", type=click.Path(path_type=Path, file_okay=False), default=".", help="Where to; the current folder if left out."
+)
+def plugins_new(kind: str, name: str, parent: Path) -> None:
+    """Write a new plugin of some KIND that offers NAME: package, tests, README, continuous integration.
+
+    Its tests pass as it is; change it from there. Kinds: frontend, dataset, qos, technique, heuristic, backend, strategy, meter, exporter.
+
+    \b
+    Example:
+      mobiprox plugins new technique low_rank
+    """
+    from .. import scaffold
+
+    folder = scaffold.create(kind, name, parent)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        click.echo(path)
+    click.echo(
+        f"\ninstall it:   pip install -e {folder}\ntest it:      mobiprox plugins test {folder}\nlook at it:   mobiprox plugins info {name}"
+    )
+
+
+@plugins.command("test", context_settings={"ignore_unknown_options": True})
+@click.argument("plugin")
+@click.option("--options", metavar="YAML", help="Options to test it with: '{path: net.onnx}'; needed where some are required.")
+@click.argument("pytest", nargs=-1, type=click.UNPROCESSED)
+def plugins_test(plugin: str, options: str | None, pytest: tuple[str, ...]) -> ExitCode:
+    """Run the contract of its kind on PLUGIN: the folder of a distribution, or the name of an installed one.
+
+    Of a folder a wheel is built and installed aside, so that what is tested is what users get; its own tests run too. What follows is
+    handed to pytest.
+
+    \b
+    Example:
+      mobiprox plugins test mobiprox-approx-low-rank -k kernels
+    """
+    from ..testing import running
+
+    return ExitCode.DONE if running.run(plugin, options, pytest) else ExitCode.PLUGIN
 
 
 def _offered_names(plugin: Plugin) -> list[str]:
