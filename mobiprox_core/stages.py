@@ -356,7 +356,13 @@ class Stages:
             "seed": experiment.seed,
             "python": platform.python_version(),
             "system": platform.platform(),
+            **self.remarks(),
         }
+
+    def remarks(self) -> dict[str, Json]:
+        """What a device has to say of its measurements, where it may warm up, restart or crash."""
+        told = getattr(self.lab.device, "remarks", None)
+        return {} if told is None else {"remarks of the device": told()}
 
 
 def candidates_to_json(candidates: Sequence[Candidate]) -> Json:
