@@ -405,7 +405,12 @@ class Runner(Protocol):
 
 
 class Meter(Offer, Protocol):
-    """Measures energy while a device works."""
+    """Measures energy while a device works.
+
+    As it is offered it measures this machine. One that has options or measures other devices has ``on(options, device) -> Meter``, which
+    gives the meter for an opened device; a device that is not this machine has ``shell(script) -> str``. One that is slow has
+    ``least_s``, the seconds that a measurement must take to mean anything.
+    """
 
     def problem(self) -> str | None:
         """Why it cannot measure here; None if it can."""
@@ -415,6 +420,11 @@ class Meter(Offer, Protocol):
 
 
 class Reading(Protocol):
+    """energy_mj: NaN where it could not be told in the end.
+
+    May have ``about``, a mapping for the report: `quality` (what is measured, and how well), `rate_hz`, `charging`, `problem`, ...
+    """
+
     energy_mj: float
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .batches import BATCH, filled
 from .configuration import EXACT_CONFIGURATION, Configuration, KnobSetting, KnobSpace, OpId, Setting
 from .correction import CorrectionsOf, none
+from .energy import Energy, measure
 from .errors import DeviceError, InfeasibleSetting
 from .interfaces import Device, Meter, Progress, ProgressSink, Runner, Statistics, Technique
 from .lowering import lower
@@ -31,7 +33,8 @@ MOST_WRONG = 1e-3
 class Lab:
     """One network on one opened device. A context manager: whatever it loaded is closed at the end.
 
-    A device that says of itself ``unproven`` runs the exact network beside the reference first.
+    A device that says of itself ``unproven`` runs the exact network beside the reference first. meter: of that device; None: energy is not
+    measured.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Lab:
         self.techniques = techniques
         self.calibration = calibration
         self.corrections: CorrectionsOf = none if recalibrator is None else recalibrator
+        self.meter: Meter | None = None
         self._fitted: set[tuple[OpId, KnobSetting]] = set()
         self._loaded: tuple[tuple[object, ...], Runner] | None = None
 
@@ -168,22 +172,14 @@ class Lab:
             done(level)
         return results
 
-    def energy_mj(self, configurations: Sequence[Configuration], meter: Meter, seconds: float) -> list[float]:
-        """Millijoule of one inference per configuration, each a mean over about `seconds`."""
-        import time
-
+    def energy(self, configurations: Sequence[Configuration], meter: Meter, seconds: float) -> Energy:
+        """Of one inference per configuration, each a mean over about `seconds`."""
         runner = self.levels(configurations, self.single)
         batch = self.first(self.single)
-        energies = []
-        for level in range(len(configurations)):
-            runner.set_level(level)
-            count, end = 0, time.perf_counter() + seconds
-            with meter.measure() as reading:
-                while time.perf_counter() < end:
-                    runner.run(batch)
-                    count += 1
-            energies.append(reading.energy_mj / (count * self.single))
-        return energies
+        runner.run(batch)
+        is_far = getattr(self.device, "shell", None) is not None
+        found = measure(runner, range(len(configurations)), lambda: runner.run(batch), meter, seconds, is_far)
+        return replace(found, mj=tuple(None if mj is None else mj / self.single for mj in found.mj))
 
 
 def through(runner: Runner, inputs: Floats) -> Floats:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from .adaptation import Reliability, calibrate, reliability
 from .configuration import EXACT_CONFIGURATION, Configuration
+from .errors import DeviceError
 from .interfaces import Candidate, LevelCalibration, Meter, Profile, Progress, ProgressSink, Samples
 from .lab import Lab, side_by_side, through
 from .ledger import Journal, Json
@@ -53,13 +54,15 @@ class Effort:
 class Front:
     """What was measured on tuning data. points: everything; levels: what ships, level 0 exact.
 
-    score: of the exact network, in the unit of the measure. trust: how far predictions were right.
+    score: of the exact network, in the unit of the measure. trust: how far predictions were right. energy: what is to be known of the
+    levels' energies (`energy.Energy.about`), None where there was no meter.
     """
 
     points: tuple[OperatingPoint, ...]
     levels: tuple[OperatingPoint, ...]
     score: float
     trust: tuple[Trust, ...] = ()
+    energy: Mapping[str, Any] | None = None
 
 
 class Measurer:
@@ -85,6 +88,7 @@ class Measurer:
         self.effort = effort
         self.progress = progress
         self.observe = observe
+        self.energy: Mapping[str, Any] | None = None
         self._exact: dict[tuple[str, int], Floats] = {}
 
     def front(
@@ -134,7 +138,7 @@ class Measurer:
         shipped = choose(others, exact, demands)
         judged = self.judged(Table.of(profile), predictors, first, points, exact, judge, demands)
         score = judge.score(self.statistics("tune", judge, [EXACT_CONFIGURATION])[0])
-        return Front(tuple(points.values()), self.with_energy(shipped, meter), score, judged)
+        return Front(tuple(points.values()), self.with_energy(shipped, meter), score, judged, self.energy)
 
     def second_round(self, seconds_each: float) -> int:
         """How many candidates the time allows; noted, so that a resumed run measures the same."""
@@ -199,7 +203,15 @@ class Measurer:
         if demands.needs("size"):
             sizes = self.lab.size_bytes([point.configuration for point in points])
             points = [replace(point, size_bytes=size) for point, size in zip(points, sizes, strict=True)]
-        return list(self.with_energy(points, meter if demands.needs("energy") else None))
+        if not demands.needs("energy"):
+            return list(points)
+        metered = self.with_energy(points, meter)
+        if any(point.energy_mj is None for point in metered):
+            reason = (self.energy or {}).get("problem") or "there is no meter"
+            raise DeviceError(
+                f"energy is asked for, but could not be measured: {reason}", mend="mend that, or ask for other costs in 'search'"
+            )
+        return list(metered)
 
     def with_energy(self, levels: Sequence[OperatingPoint], meter: Meter | None) -> tuple[OperatingPoint, ...]:
         """The levels with their energy where there is a meter and it is not known."""
@@ -210,8 +222,10 @@ class Measurer:
         energies = self.journal.recall(*key)
         if energies is None:
             self.progress(Progress(self.stage, 0, 0, f"energy of {len(levels)} levels"))
-            energies = self.journal.note(*key, value=self.lab.energy_mj(configurations, meter, self.effort.energy_s))
-        return tuple(replace(level, energy_mj=energy) for level, energy in zip(levels, energies, strict=True))
+            found = self.lab.energy(configurations, meter, self.effort.energy_s)
+            energies = self.journal.note(*key, value={"mj": found.mj, "about": found.about})
+        self.energy = energies["about"]
+        return tuple(replace(level, energy_mj=energy) for level, energy in zip(levels, energies["mj"], strict=True))
 
     def refused(self, point: OperatingPoint, judge: Judge, demands: Demands) -> OperatingPoint:
         """The point, refused where a class or group alone loses too much, by more than the standard error of that loss."""
@@ -437,6 +451,7 @@ def front_to_json(front: Front, qos: str, unit: str) -> dict[str, Any]:
         "levels": [{"level": number, **point_to_json(point, unit)} for number, point in enumerate(front.levels)],
         "points": [point_to_json(point, unit) for point in front.points],
         "predictions": [own.to_json() for own in front.trust],
+        "energy": front.energy,
     }
 
 
@@ -447,4 +462,5 @@ def front_from_json(value: Mapping[str, Any]) -> Front:
         tuple(map(point_from_json, value["levels"])),
         value["tune_score"],
         tuple(Trust(**own) for own in value["predictions"]),
+        value["energy"],
     )

@@ -115,7 +115,8 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
     if experiment.energy is not None:
         with experiment.at("energy"):
             meter = registry.get("meter", experiment.energy.name)
-            if (problem := meter.problem()) is not None:
+            # one that looks at the device itself is asked when that is open
+            if not hasattr(meter, "on") and (problem := meter.problem()) is not None:
                 raise DeviceError(f"'{experiment.energy.name}' cannot measure here: {problem}", mend="leave 'energy' out")
     tune, test = (
         _samples(experiment, f"data.{key}", choice, graph, registry)

@@ -54,6 +54,7 @@ def summary(stages: Stages, profile: Profile, front: Front, tested: Tested, repl
             )
         ],
         "predictions": [own.to_json() for own in front.trust],
+        "energy": front.energy,
         "replay": None if replayed is None else {key: item for key, item in replayed.items() if key not in ("schema", "timeline")},
         "memory_bytes": json.loads((stages.ledger.folder / "bundle" / "plan.json").read_text())["notes"].get("memory_bytes"),
         "seconds": dict(stages.ledger.seconds),

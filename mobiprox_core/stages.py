@@ -15,6 +15,7 @@ from . import __version__, bundle, measure, profile
 from .adaptation import calibration_from_json, calibration_to_json
 from .batches import digest_of_samples
 from .configuration import Configuration
+from .energy import meter_at
 from .errors import TargetMissed
 from .interfaces import Candidate, ClassConfidence, LevelCalibration, Profile, Progress, ProgressSink
 from .lab import Lab
@@ -82,6 +83,9 @@ def open_lab(resolved: Resolved, progress: ProgressSink = lambda progress: None)
         if calibration is not None and resolved.recalibrate is not None:
             recalibrator = Recalibrator(calibration, resolved.techniques, resolved.recalibrate, progress)
         with Lab(resolved.network, device, resolved.techniques, resolved.tune.inputs, calibration, recalibrator) as lab:
+            if resolved.meter is not None and experiment.energy is not None:
+                with experiment.at("energy"):
+                    lab.meter = meter_at(resolved.meter, experiment.energy.options, device)
             yield lab
     finally:
         device.close()
@@ -180,7 +184,7 @@ class Stages:
             )
             changes = profile.read_changes(self.ledger.folder / CHANGES, found)
             predictors = {"P1": p1(changes.added, changes.exact, partial(summed_loss, judge, changes)), "P2": p2(found)}
-            front = measurer.front(candidates, found, predictors, judge, self.demands(), self.resolved.meter, partial(self.improve, found))
+            front = measurer.front(candidates, found, predictors, judge, self.demands(), self.lab.meter, partial(self.improve, found))
             value = measure.front_to_json(front, self.resolved.qos.name, self.resolved.metric.unit)
             write_json(self.ledger.folder / FRONT, {**value, "recalibration": self.grade})
 

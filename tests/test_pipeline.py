@@ -25,6 +25,7 @@ from mobiprox_core.ledger import Journal
 from mobiprox_core.resolve import resolve
 from mobiprox_core.session import open_model
 from mobiprox_core.stages import open_lab
+from tests.fakes import distribution
 
 pytestmark = pytest.mark.opencl
 
@@ -266,6 +267,48 @@ def test_a_changed_search_keeps_the_profile_and_says_what_changed(folder: Path, 
     assert notes["profile"][1].endswith("measurements of earlier runs are at hand")
     assert notes["search"][0] == "done before"
     assert "limits and objectives" in notes["measure"][0]
+
+
+WATTS = """
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+class Watts:
+    name, summary, options, about = "watts", "Two watts, always", {"type": "object", "properties": {}}, {"quality": "made up"}
+
+    def problem(self):
+        return None
+
+    @contextmanager
+    def measure(self):
+        reading, began = SimpleNamespace(energy_mj=float("nan"), about=self.about), time.perf_counter()
+        yield reading
+        reading.energy_mj = 2000 * (time.perf_counter() - began)
+
+@hookimpl
+def mobiprox_meters():
+    return [Watts()]
+"""
+
+
+def test_energy_is_measured_where_there_is_a_meter_and_nowhere_else(
+    folder: Path, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert finished[1]["energy"] is None
+    assert all(level["energy_mj"] is None for level in finished[1]["levels"])
+    distribution(tmp_path, "meter_watts", WATTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shutil.copytree(finished[0], tmp_path / "run")
+    (folder / "metered.yaml").write_text(EXPERIMENT + "energy: watts\n")
+    registry = plugins.load()
+    quick = replace(QUICK, measure=replace(QUICK.measure, energy_s=0.05))
+    wanted = experiments.load(folder / "metered.yaml", registry)
+    result = pipeline.run(wanted, registry, tmp_path / "run", resume=True, effort=quick).to_json()
+    assert (result["energy"]["meter"], result["energy"]["quality"]) == ("watts", "made up")
+    for level in result["levels"]:
+        assert level["energy_mj"] == pytest.approx(2 * level["latency_ms"], rel=2)
+    assert "mW, which is not subtracted" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,7 @@ def test_numbers_that_json_does_not_have_do_not_break_the_charts(tmp_path: Path)
 def test_energy_is_shown_where_there_was_a_meter(tmp_path: Path) -> None:
     result = made_up_result()
     assert "Energy" not in page_of(result, tmp_path).text
+    assert "made to fail" in page_of(result | {"energy": {"meter": "m", "seconds": 10, "problem": "made to fail"}}, tmp_path).text
     result["levels"][1]["energy_mj"] = 12.345
     assert "12.35 mJ" in page_of(result, tmp_path).text or "12.34 mJ" in page_of(result, tmp_path).text
 

@@ -195,7 +195,24 @@ def _levels_table(result: Mapping[str, Any]) -> str:
                 str(len(level["settings"])),
             ]
         )
-    return _table(head, rows, "numbers")
+    return _table(head, rows, "numbers") + _energy_note(result.get("energy"))
+
+
+def _energy_note(about: Mapping[str, Any] | None) -> str:
+    """How far the energies are to be trusted; where there are none though there was a meter, why."""
+    if not about:
+        return ""
+    rate, idle = about.get("rate_hz"), about.get("idle_mw")
+    said = [
+        f"Energy: meter {about['meter']}",
+        about.get("quality"),
+        f"{rate:.3g} readings a second" if rate else None,
+        f"{about['seconds']:.3g} s for each level",
+        f"power at rest {idle:.4g} mW, which is not subtracted" if idle is not None else None,
+        f"charger: {about['charging']}" if about.get("charging") else None,
+        f"no figure for some levels: {about['problem']}" if about.get("problem") else None,
+    ]
+    return f"<p>{escape('; '.join(filter(None, said)))}.</p>"
 
 
 def _interval(level: Mapping[str, Any], result: Mapping[str, Any]) -> str:

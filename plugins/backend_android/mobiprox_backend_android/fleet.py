@@ -60,6 +60,10 @@ class Fleet:
             device.close()
         self._pool.shutdown()
 
+    def shell(self, script: str) -> str:
+        """Raises DeviceError: whoever asks means one phone."""
+        raise DeviceError("energy is measured on one phone at a time", mend="name one with 'serial'")
+
     def remarks(self) -> dict[str, Any]:
         return {"phones": [device.remarks() for device in self.devices]}
 

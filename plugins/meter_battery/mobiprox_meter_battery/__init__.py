@@ -1,0 +1,1 @@
+"""Energy from the gauge of a battery."""

@@ -1,0 +1,1 @@
+"""Energy from the power rails of a phone."""
