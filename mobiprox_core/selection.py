@@ -184,8 +184,10 @@ class Shortfall:
 def shortfalls(points: Sequence[OperatingPoint], demands: Demands) -> tuple[Shortfall, ...]:
     """Why no point keeps every limit, limit by limit; nothing where one does. The exact network is a point as any other, without loss."""
     limits = demands.limits()
-    broken = [set(demands.broken(p)) for p in points if not p.refused]
     sound = [p for p in points if not p.refused]
+    measured = [p for p in sound if all(demands.reached(name, p) is not None for name in limits)]
+    sound = measured if any(p.configuration.settings for p in measured) else sound
+    broken = [set(demands.broken(p)) for p in sound]
     if any(not own for own in broken):
         return ()
 
