@@ -196,7 +196,7 @@ class Registry:
         if hidden := next((p for p in self._left_out if _by_convention(p, of, name)), None):
             mend = f"add '{hidden.name}' to {ALLOW_LIST}, or unset it"
             return PluginError(f"{what}; {hidden} is installed, but left out by {ALLOW_LIST}", mend=mend)
-        if likely := did_you_mean(name, known, likeness=0.79):  # int8 for int4 is no slip of the finger
+        if likely := did_you_mean(name, known, likeness=0.79):  # stride2 for stride4 is no slip of the finger
             return PluginError(what, mend=f"did you mean '{likely}'?")
         mends = [f"installed {of.plural}: {', '.join(known)}" if known else f"no {kind} is installed"]
         if re.fullmatch(r"[a-z][a-z0-9_]*", name):

@@ -27,6 +27,7 @@ DEFAULT_STORAGE = {
     "LOAD_W(p)": "VECTOR(p)",
     "SCALAR": "float",
     "ACC": "VEC",
+    "WEIGHTS": "ACC",
     "TO_VEC(c)": "(c)",
     "ACCUMULATE(c, x, w)": "((x) * (w) + (c))",
 }

@@ -1,7 +1,7 @@
 // Offset-table convolution: an indirect GEMM over two integer tables. Instantiated per tile (MR pixels x NR vectors) and storage:
 //   NAME, MR, NR        function name and register tile
 //   X_TYPE, LOAD_X(p)   stored type of an input element; *p as SCALAR
-//   W_TYPE, LOAD_W(p)   stored type of a weight; VL weights at p as ACC
+//   W_TYPE, LOAD_W(p)   stored type of a weight; VL weights at p as WEIGHTS
 //   SCALAR, ACC         types of a product's factors and of an accumulator; TO_VEC(acc) gives the accumulator as VEC
 //   ACCUMULATE(c, x, w) accumulator c, an input element (or granule of them) x and VL weights w: c plus the products
 //   Y_TYPE, WRITE_Y     the form of the output; S_TYPE, READ_S: of the residual
@@ -34,7 +34,7 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
         global const W_TYPE *w = weights;
         for (int k = 0; k < count; k++) {
             int o = taps[k];
-#define WEIGHT(j) ACC w##j = LOAD_W(w + j * VL);
+#define WEIGHT(j) WEIGHTS w##j = LOAD_W(w + j * VL);
             EACH_VECTOR(WEIGHT)
 #define SPLAT(m) SCALAR x##m = LOAD_X(a##m + o);
             EACH_PIXEL(SPLAT)

@@ -17,7 +17,7 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
         EACH_PIXEL(CLEAR)
         global const W_TYPE *w = weights;
         for (int k = 0; k < count; k += MR) {
-#define MULTIPLY_ADD(m) { SCALAR x = LOAD_X(a + taps[k + m]); ACC v = LOAD_W(w + m * VL); c##m = ACCUMULATE(c##m, x, v); }
+#define MULTIPLY_ADD(m) { SCALAR x = LOAD_X(a + taps[k + m]); WEIGHTS v = LOAD_W(w + m * VL); c##m = ACCUMULATE(c##m, x, v); }
             EACH_PIXEL(MULTIPLY_ADD)
             w += MR * VL;
         }

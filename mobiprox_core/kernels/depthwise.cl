@@ -16,7 +16,7 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
         EACH_PIXEL(POINT)
         for (int k = 0; k < count; k++) {
             int o = taps[k];
-            ACC w = LOAD_W(weights + k * VL);
+            WEIGHTS w = LOAD_W(weights + k * VL);
 #define MULTIPLY_ADD(m) c##m = LOAD_V(a##m + o) * w + c##m;
             EACH_PIXEL(MULTIPLY_ADD)
         }

@@ -10,7 +10,7 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
     global const int *pixels = INTS(descriptor[3]);
     global const W_TYPE *weights = (global const W_TYPE *)INTS(descriptor[19]) + v * 9 * VL;
     global const X_TYPE *input = (global const X_TYPE *)INTS(descriptor[8]) + v * VL / BLOCK * descriptor[20] + v * VL % BLOCK;
-#define WEIGHT(i, j) ACC w##i##j = LOAD_W(weights + (3 * i + j) * VL);
+#define WEIGHT(i, j) WEIGHTS w##i##j = LOAD_W(weights + (3 * i + j) * VL);
     WEIGHT(0, 0) WEIGHT(0, 1) WEIGHT(0, 2) WEIGHT(1, 0) WEIGHT(1, 1) WEIGHT(1, 2) WEIGHT(2, 0) WEIGHT(2, 1) WEIGHT(2, 2)
     EPILOGUE;
     for (int row = first; row < last; row++) {

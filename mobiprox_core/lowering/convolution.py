@@ -179,7 +179,7 @@ class _Sum:
         """The general convolution: panels of output channels, each with its own taps."""
         device, outputs = self.b.device, len(self.tables.weight)
         vectors = -(-outputs // device.vector)
-        template, mr, nr = register_tile(device, self.pixels.shape[1], vectors)
+        template, mr, nr = register_tile(device, self.pixels.shape[1], vectors, self.tables.storage.accumulators)
         lanes = nr * device.vector
         panels = -(-vectors // nr)
         entries = []
@@ -292,17 +292,17 @@ def granules(taps: Ints, weight: npt.NDArray[np.float32], size: int) -> tuple[In
     return starts, grouped
 
 
-def register_tile(device: DeviceInfo, pixels: int, vectors: int) -> tuple[str, int, int]:
+def register_tile(device: DeviceInfo, pixels: int, vectors: int, accumulators: int = 8) -> tuple[str, int, int]:
     """Template, pixels and vectors of the register tile.
 
-    Wide units: eight accumulators hide the latency, so one vector will do; where pixels are few, weights come from memory, and two or
+    Wide units: where eight accumulators hide the latency, one vector will do; where pixels are few, weights come from memory, and two or
     four vectors keep more of it in flight. Narrow units: sixteen registers, which twelve accumulators fill.
     """
     if pixels < 4:
         return "dense", 8, 1
     rows = min(8, pixels // 4 * 4)
     if device.isa == "avx512":
-        wanted = 1 if pixels > 64 else 2 if pixels >= 8 else 4
+        wanted = -(-accumulators // 8) if pixels > 64 else 2 if pixels >= 8 else 4
         return "convolution", rows, next(n for n in (4, 2, 1) if n <= wanted and vectors % n == 0)
     if device.kind == "gpu":
         return "convolution", 4, 1

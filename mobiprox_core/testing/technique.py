@@ -19,7 +19,7 @@ from mobiprox_core.graph import Graph
 from mobiprox_core.interfaces import Device, Options, Technique
 from mobiprox_core.lowering import lower
 from mobiprox_core.lowering.convolution import exact_tables
-from mobiprox_core.plan import DeviceInfo
+from mobiprox_core.plan import DeviceInfo, ExecutionPlan
 from mobiprox_core.tables import FLOAT32, Tables
 
 from . import graphs, statistics
@@ -224,9 +224,10 @@ class TechniqueContract(Contract):
         x = graphs.inputs(graph)
         expected = {setting: run_reference(graph, x, setting, techniques, observed) for setting in (EXACT, *chosen)}
         for device in found:
-            runner = device.load(lower(graph, device.info, techniques, {"op": chosen}, statistics=lambda op: observed))
+            runner = device.load(lowered(graph, device.info, techniques, chosen, observed))
             try:
-                for variant, setting in enumerate((EXACT, *chosen)):
+                settings = [variant.setting for o in runner.plan.operators if o.name == "op" for variant in o.variants]
+                for variant, setting in enumerate(settings):
                     runner.select([variant if o.name == "op" else 0 for o in runner.plan.operators])
                     y = runner.run(*x)
                     assert isinstance(y, np.ndarray)
@@ -235,6 +236,27 @@ class TechniqueContract(Contract):
                     assert off <= tolerance(setting, techniques), f"{setting} on {device.info.name}: {off:.2g} off"
             finally:
                 runner.close()
+
+
+def lowered(
+    graph: Graph, info: DeviceInfo, techniques: Mapping[str, Technique], chosen: Sequence[Setting], observed: Observed
+) -> ExecutionPlan:
+    """The plan of all these settings; of those that are feasible, where a device cannot do some of them."""
+
+    def plan(settings: Sequence[Setting]) -> ExecutionPlan:
+        return lower(graph, info, techniques, {"op": settings}, statistics=lambda op: observed)
+
+    def feasible(setting: Setting) -> bool:
+        try:
+            plan([setting])
+        except InfeasibleSetting:
+            return False
+        return True
+
+    try:
+        return plan(chosen)
+    except InfeasibleSetting:
+        return plan([setting for setting in chosen if feasible(setting)])
 
 
 def settings_under_test(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from mobiprox_core.errors import InfeasibleSetting
@@ -24,12 +25,13 @@ LARGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Regular:
-    """Every stride-th element skipped; the others are rescaled, or fitted."""
+    """Every stride-th element, or granule of elements, skipped; the others are rescaled, or fitted."""
 
     stride: int
     offset: int
     pattern: str = PATTERNS[0]
     refit: bool = False
+    granule: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,9 @@ def parse(setting: KnobSetting) -> Regular | Chosen:
         case {"choose": "error", "keep": int(keep), "of": int(of), **more} if not more and 0 < keep < of:
             return Chosen(keep, of)
         case {"stride": int(stride), "offset": int(offset), **more} if 0 <= offset < stride >= 2:
-            refit, pattern = more.pop("refit", None), more.pop("pattern", PATTERNS[0])
-            if not more and refit in (None, "independent") and pattern in PATTERNS:
-                return Regular(stride, offset, str(pattern), refit is not None)
+            refit, pattern, granule = more.pop("refit", None), more.pop("pattern", PATTERNS[0]), more.pop("granule", 1)
+            if not more and refit in (None, "independent") and pattern in PATTERNS and isinstance(granule, int) and granule > 0:
+                return Regular(stride, offset, str(pattern), refit is not None, granule)
     raise InfeasibleSetting(
         f"'{setting}' is not a filter sampling",
         mend=f"write it like '{NAME}(offset=0, stride=2)', '{NAME}(offset=0, refit=independent, stride=2)' or "
@@ -79,14 +81,18 @@ class Filter:
         return self.channels * self.height * self.width
 
 
-def skipped(shape: Filter, stride: int, offset: int, pattern: str = "runtime") -> tuple[int, ...]:
+def skipped(shape: Filter, stride: int, offset: int, pattern: str = "runtime", granule: int = 1) -> tuple[int, ...]:
     """The elements left out of every filter; () where a setting would leave out all of them: such a setting is exact.
 
     Plain pattern: elements offset, offset + stride, ... Where the area of the filter is divisible by the stride (pattern
     "runtime") or only where stride = height = width = 3 (pattern "predtuner"), that would hit the same place in every channel,
-    so there the offset moves on by one with every channel.
+    so there the offset moves on by one with every channel. With a granule of n, n neighbouring channels at one place count as one element.
     """
     area = shape.height * shape.width
+    if granule > 1:
+        units = skipped(Filter(-(-shape.channels // granule), shape.height, shape.width), stride, offset, pattern)
+        places = ((unit // area * granule, unit % area) for unit in units)
+        return tuple(sorted(c * area + e for first, e in places for c in range(first, min(first + granule, shape.channels))))
     rotates = area % stride == 0 if pattern == "runtime" else stride == shape.height == shape.width == 3
     if rotates:
         elements = tuple(c * area + e for c in range(shape.channels) for e in range((offset + c) % stride, area, stride))
@@ -95,18 +101,18 @@ def skipped(shape: Filter, stride: int, offset: int, pattern: str = "runtime") -
     return () if len(elements) == shape.size else elements
 
 
-def regular(shape: Filter, strides: Sequence[int], pattern: str) -> Iterator[KnobSetting]:
+def regular(shape: Filter, strides: Sequence[int], pattern: str, granules: Sequence[int] = (1,)) -> Iterator[KnobSetting]:
     """Settings that skip something; of settings that skip the same elements by the same stride (so scale alike) the first."""
     from mobiprox_core.configuration import KnobSetting
 
-    compatible = {} if pattern == PATTERNS[0] else {"pattern": pattern}
+    compatible: dict[str, str] = {} if pattern == PATTERNS[0] else {"pattern": pattern}
     for stride in strides:
         seen: set[tuple[int, ...]] = {()}
-        for offset in range(stride):
-            elements = skipped(shape, stride, offset, pattern)
+        for granule, offset in product(granules, range(stride)):
+            elements = skipped(shape, stride, offset, pattern, granule)
             if elements not in seen:
                 seen.add(elements)
-                yield KnobSetting.of(NAME, stride=stride, offset=offset, **compatible)
+                yield KnobSetting.of(NAME, stride=stride, offset=offset, **compatible, **({"granule": granule} if granule > 1 else {}))
 
 
 def chosen(shape: Filter, fractions: Sequence[str]) -> Iterator[KnobSetting]:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 
-def sample_filter(weight: Floats, stride: int, offset: int, pattern: str = "runtime") -> Floats:
+def sample_filter(weight: Floats, stride: int, offset: int, pattern: str = "runtime", granule: int = 1) -> Floats:
     """Zero in place of the skipped elements, the others multiplied by stride / (stride - 1).
 
     weight: float32[O, C, KH, KW], or [O, K] of a dense layer. The same elements are skipped in every output filter. Unchanged
     where nothing, or nothing else than everything, would be skipped.
     """
-    elements = skipped(Filter.of(weight), stride, offset, pattern)
+    elements = skipped(Filter.of(weight), stride, offset, pattern, granule)
     if not elements:
         return weight
     flat = weight.reshape(len(weight), -1) * factor(stride)

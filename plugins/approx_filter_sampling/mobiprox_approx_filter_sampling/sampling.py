@@ -47,6 +47,15 @@ class FilterSampling:
                 "description": "when the offset rotates with the channel: `runtime` where stride divides the filter's area, "
                 "`predtuner` only for stride 3 on 3x3 filters",
             },
+            "granules": {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 1},
+                "minItems": 1,
+                "uniqueItems": True,
+                "default": [1],
+                "description": "how many neighbouring channels at one place are skipped together: where a device multiplies several at "
+                "once (4 bytes, 2 bfloat16), only whole granules save time",
+            },
             "refit": {
                 "enum": ["auto", "independent", "off", False],  # YAML reads a bare off as false
                 "default": "auto",
@@ -71,6 +80,7 @@ class FilterSampling:
     knobs: Mapping[str, str] = {
         "stride": "one element in `stride` is skipped",
         "offset": "the first element skipped, below `stride`",
+        "granule": "how many neighbouring channels at one place are skipped together; left out, 1",
         "pattern": "when the offset rotates with the channel: predtuner, or left out for the runtime's rule",
         "refit": "independent: the elements kept are fitted to calibration inputs; left out, they are rescaled",
         "choose": "error: calibration inputs choose which elements are kept",
@@ -86,7 +96,7 @@ class FilterSampling:
         if operator.kind not in ("conv", "dense"):
             return ()
         shape, refit = Filter.of(operator.constants["weight"]), options.get("refit", "auto") or "off"
-        every = tuple(regular(shape, options.get("strides", STRIDES), options.get("pattern", PATTERNS[0])))
+        every = tuple(regular(shape, options.get("strides", STRIDES), options.get("pattern", PATTERNS[0]), options.get("granules", (1,))))
         plain = every if refit != "independent" and (operator.kind == "conv" or options.get("dense", False)) else ()
         if refit == "off":
             return plain
@@ -100,10 +110,11 @@ class FilterSampling:
         match parse(setting):
             case Chosen(keep, of):
                 return f"keeps {keep} of {of} filter elements, those that serve the calibration inputs best, and fits their weights"
-            case Regular(stride, offset, pattern, refit):
+            case Regular(stride, offset, pattern, refit, granule):
                 rotated = " in the order of predtuner" if pattern != PATTERNS[0] else ""
                 rest = "fits the others to calibration inputs" if refit else "rescales the others"
-                return f"skips one filter element in {stride}, the first at {offset}{rotated}, and {rest}"
+                what = "filter element" if granule == 1 else f"granule of {granule} channels"
+                return f"skips one {what} in {stride}, the first at {offset}{rotated}, and {rest}"
 
     def needs_statistics(self, setting: KnobSetting) -> bool:
         return not {"refit", "choose"}.isdisjoint(dict(setting.params))
@@ -145,7 +156,7 @@ class FilterSampling:
             return Approximation(
                 weight=lambda weight: scattered(fitted["taps"], fitted["weight"], weight.shape), bias=lambda bias: fitted["bias"]
             )
-        return Approximation(weight=lambda weight: sample_filter(weight, what.stride, what.offset, what.pattern))
+        return Approximation(weight=lambda weight: sample_filter(weight, what.stride, what.offset, what.pattern, what.granule))
 
     def edit(
         self, setting: KnobSetting, operator: Operator, tables: Tables, device: DeviceInfo, fitted: Mapping[str, npt.NDArray[Any]]
@@ -161,7 +172,7 @@ class FilterSampling:
             kept = np.isin(tables.taps, fitted["taps"])
             weight, bias = fitted["weight"][:, np.isin(fitted["taps"], tables.taps)], fitted["bias"]
         else:
-            elements = skipped(Filter.of(operator.constants["weight"]), what.stride, what.offset, what.pattern)
+            elements = skipped(Filter.of(operator.constants["weight"]), what.stride, what.offset, what.pattern, what.granule)
             if not elements:
                 return tables
             kept = ~np.isin(tables.taps, elements)
@@ -201,7 +212,7 @@ def _kept(setting: KnobSetting, operator: Operator, statistics: Statistics) -> n
             return np.arange(shape.size)
         order = statistics.once(f"{NAME} order, {fit.VERSION}", lambda: {"order": fit.order(statistics.moments(), weight)})["order"]
         return np.sort(order[shape.size - count :])
-    return np.setdiff1d(np.arange(shape.size), skipped(shape, what.stride, what.offset, what.pattern))
+    return np.setdiff1d(np.arange(shape.size), skipped(shape, what.stride, what.offset, what.pattern, what.granule))
 
 
 def _require_filters(setting: KnobSetting, operator: Operator) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mobiprox_approx_filter_sampling.knobs import Filter, skipped
 from mobiprox_approx_filter_sampling.reference import sample_filter
 from mobiprox_approx_filter_sampling.sampling import FilterSampling
 
@@ -143,3 +144,28 @@ def test_a_setting_that_is_no_sampling_is_refused_with_an_example(text: str) -> 
     graph = graphs.convolution()
     with pytest.raises(InfeasibleSetting, match="write it like"):
         FilterSampling().reference(setting, graph.operators[0], graph, {})
+
+
+# -- granules
+
+
+def test_a_granule_skips_neighbouring_channels_at_one_place_together() -> None:
+    """Channels 0 to 3 at every other place of a 1x3 filter, then 4 and 5: five elements of nine granule places."""
+    shape = Filter(6, 1, 3)
+    elements = skipped(shape, 2, 0, granule=4)
+    channel, place = np.divmod(np.array(elements), 3)
+    assert sorted(zip(channel.tolist(), place.tolist(), strict=True)) == [
+        *((c, p) for c in range(4) for p in (0, 2)),
+        *((c, 1) for c in (4, 5)),
+    ]
+    assert skipped(shape, 2, 0, granule=1) == skipped(shape, 2, 0)
+
+
+class TestGranuleContract(TechniqueContract):
+    @pytest.fixture
+    def technique(self) -> FilterSampling:
+        return FilterSampling()
+
+    @pytest.fixture
+    def options(self):
+        return {"granules": [4], "strides": [2], "keep": []}

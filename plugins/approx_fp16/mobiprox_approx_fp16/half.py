@@ -22,6 +22,24 @@ OPERATORS = ("conv", "dense")
 FUNCTIONS = ("half_finish",)
 
 
+def options(what: str) -> Mapping[str, Any]:
+    """The options' schema of a technique of this plugin."""
+    operators = {
+        "type": "array",
+        "items": {"enum": list(OPERATORS)},
+        "minItems": 1,
+        "uniqueItems": True,
+        "default": list(OPERATORS),
+        "description": f"kinds of operators that may run in {what}",
+    }
+    return {"type": "object", "properties": {"operators": operators}, "required": []}
+
+
+def require_operator(setting: KnobSetting, operator: Operator) -> None:
+    if operator.kind not in OPERATORS:
+        raise InfeasibleSetting(f"'{setting}' on a {operator.kind} operator: only {' and '.join(OPERATORS)} have it", where=operator.name)
+
+
 class Half:
     """Inputs, weights and finished outputs of an operator rounded to IEEE half; sums in float32, the bias float32.
 
@@ -31,20 +49,7 @@ class Half:
 
     name = NAME
     summary = "Half precision: rounded storage everywhere, half arithmetic where the device has it"
-    options: Mapping[str, Any] = {
-        "type": "object",
-        "properties": {
-            "operators": {
-                "type": "array",
-                "items": {"enum": list(OPERATORS)},
-                "minItems": 1,
-                "uniqueItems": True,
-                "default": list(OPERATORS),
-                "description": "kinds of operators that may run in half precision",
-            }
-        },
-        "required": [],
-    }
+    options = options("half precision")
     knobs: Mapping[str, str] = {}
     tolerance = 1e-2
 
@@ -68,7 +73,7 @@ class Half:
 
         from .reference import round_to_half
 
-        _require_arithmetic(setting, operator)
+        require_operator(setting, operator)
         return Approximation(input=round_to_half, weight=round_to_half, finish=round_to_half)
 
     def prepare(self, setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Mapping[str, npt.NDArray[Any]]:
@@ -79,7 +84,7 @@ class Half:
     ) -> Tables:
         from .storage import ARITHMETIC, STORAGE
 
-        _require_arithmetic(setting, operator)
+        require_operator(setting, operator)
         return replace(tables, storage=ARITHMETIC if device.fp16 else STORAGE)
 
     def form(self, setting: KnobSetting, operator: Operator, role: Role, device: DeviceInfo, statistics: Statistics | None) -> Form | None:
@@ -118,8 +123,3 @@ class Half:
         ids |= {151 + i: setting + half for i, setting in enumerate(perforations)}
         ids |= {261 + i: setting + half for i, setting in enumerate(samplings)}
         return ids
-
-
-def _require_arithmetic(setting: KnobSetting, operator: Operator) -> None:
-    if operator.kind not in OPERATORS:
-        raise InfeasibleSetting(f"'{setting}' on a {operator.kind} operator: only {' and '.join(OPERATORS)} have it", where=operator.name)

@@ -8,6 +8,8 @@ import numpy as np
 
 from mobiprox_core.tables import Form, Storage
 
+from .reference import round_to_brain
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -43,3 +45,32 @@ ARITHMETIC = Storage(
     finish="half_finish",
 )
 HALVES = Form("half", "half", 2, "write_halves", "read_halves")
+
+
+def pack_brains(weight: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    """Two bfloat16 in one int32, the first in the lower half; [...] of float32 [..., 2]."""
+    upper = round_to_brain(weight).view(np.uint32) >> 16
+    return (upper[..., 0] | upper[..., 1] << 16).astype(np.uint32).view(np.int32)
+
+
+BRAIN = Storage(
+    name="bfloat16",
+    granule=2,
+    defines=(
+        ("X_TYPE", "ushort"),
+        ("LOAD_X(p)", "TWO_BRAINS(p)"),
+        ("W_TYPE", "int"),
+        ("LOAD_W(p)", "(*(global const IVEC *)(p))"),
+        ("SCALAR", "int"),
+        ("WEIGHTS", "IVEC"),
+        ("ACCUMULATE(c, x, w)", "DOT2(c, x, w)"),
+    ),
+    pack=pack_brains,
+    accumulators=16,
+)
+BRAIN_DEPTHWISE = Storage(
+    name="bfloat16_depthwise",
+    defines=(("X_TYPE", "ushort"), ("LOAD_V(p)", "vector_of_brains(p)")),
+    pack=lambda weight: round_to_brain(weight[..., 0]),
+)
+BRAINS = Form("bfloat16", "ushort", 2, "write_brains", "read_brains")

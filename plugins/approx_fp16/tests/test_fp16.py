@@ -7,12 +7,14 @@ from dataclasses import replace
 import jsonschema
 import numpy as np
 import pytest
+from mobiprox_approx_fp16.brain import Brain
 from mobiprox_approx_fp16.half import Half
-from mobiprox_approx_fp16.reference import round_to_half
-from mobiprox_approx_fp16.storage import ARITHMETIC, ROUNDED
+from mobiprox_approx_fp16.reference import round_to_brain, round_to_half
+from mobiprox_approx_fp16.storage import ARITHMETIC, ROUNDED, pack_brains
 
 from mobiprox_core import reference
 from mobiprox_core.configuration import Configuration, Setting
+from mobiprox_core.errors import InfeasibleSetting
 from mobiprox_core.lowering import lower
 from mobiprox_core.plan import DeviceInfo
 from mobiprox_core.program import assemble
@@ -36,6 +38,12 @@ class TestHalfContract(TechniqueContract):
     @pytest.fixture
     def technique(self) -> Half:
         return Half()
+
+
+class TestBrainContract(TechniqueContract):
+    @pytest.fixture
+    def technique(self) -> Brain:
+        return Brain()
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +155,40 @@ def test_convolutions_and_dense_layers_have_one_setting_unless_left_out() -> Non
     jsonschema.validate(options, dict(Half.options))
     graph = graphs.convolution()
     assert not list(Half().settings(graph.operators[0], graph, options))
+
+
+# -- bfloat16
+
+
+def test_bfloat16_is_the_upper_half_of_a_float_to_nearest_even() -> None:
+    x = np.array([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, 3.3961776e38, 2.0**-133, -0.0, np.inf, np.nan], np.float32)
+    expected = np.array([1, 1 + 2**-6, 1 + 2**-7, np.inf, 2.0**-133, -0.0, np.inf, np.nan], np.float32)
+    np.testing.assert_array_equal(round_to_brain(x).view(np.uint32) & 0xFFFF, 0)
+    np.testing.assert_array_equal(round_to_brain(x), expected)
+
+
+def test_two_bfloat16_make_a_word_the_first_in_the_lower_half() -> None:
+    (word,) = pack_brains(np.array([[1.0, 2.0]], np.float32)).view(np.uint32)
+    assert word == 0x4000_3F80
+
+
+def test_bfloat16_is_refused_with_a_reason_where_the_processor_does_not_multiply_it() -> None:
+    graph = graphs.AWKWARD["plain"]()
+    with pytest.raises(InfeasibleSetting, match="avx512_bf16"):
+        lower(graph, DEVICE, {"bf16": Brain()}, {"op": [Setting.of("bf16")]})
+
+
+@pytest.mark.opencl
+def test_neighbours_hand_bfloat16_on_without_a_round_trip() -> None:
+    """The second operator reads what the first one wrote: no conversion in between, and the same result."""
+    graph, level = graphs.identity_block(activation=None), Configuration({"op": Setting.of("bf16")})
+    found = [device for device in kit.devices() if "avx512_bf16" in device.info.features]
+    if not found:
+        pytest.skip("no device that multiplies bfloat16")
+    plan = lower(graph, found[0].info, {"bf16": Brain()}, {}, [level])
+    x = graphs.inputs(graph)
+    (expected,) = reference.run(graph, x, level, {"bf16": Brain()})
+    runner = found[0].load(plan)
+    runner.set_level(1)
+    np.testing.assert_allclose(np.asarray(runner.run(*x)), expected, rtol=1e-4, atol=1e-4)
+    runner.close()

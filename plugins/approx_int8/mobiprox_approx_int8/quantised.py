@@ -92,6 +92,9 @@ class Quantised:
     def slot(self, setting: KnobSetting) -> str:
         return "precision"
 
+    def explain(self, setting: KnobSetting) -> str:
+        return f"multiplies {dict(setting.params).get('activations', BITS[0])}-bit activations by 8-bit weights, and sums in 32 bits"
+
     def needs_statistics(self, setting: KnobSetting) -> bool:
         return True
 
