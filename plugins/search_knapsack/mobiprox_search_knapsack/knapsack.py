@@ -47,8 +47,25 @@ def search(profile: Profile, count: int, *, low: float, high: float, cells: int)
     items = tuple(item for item in _items(profile) if any(item.settings))
     fronts = solve(items, cells)
     last = fronts[-1]
-    candidates = (_candidate(items, fronts, point, profile.latency_ms) for point in spread(last.divergence, count, low, high))
-    return tuple(candidate for candidate in candidates if candidate.configuration.settings)
+    points = spread(last.divergence, count, low, high)
+    offered = [[(operators, setting) for setting in item.settings] for item in items for operators in (item.operators,)]
+    found = []
+    for point, chosen in zip(points, choices(fronts, points), strict=True):
+        taken = (own[number] for own, number in zip(offered, chosen, strict=True))
+        settings = {name: setting for operators, setting in taken if setting for name in operators}
+        if settings:
+            saving, divergence = float(last.saving_ms[point]), float(last.divergence[point])
+            found.append(Candidate(Configuration(settings), profile.latency_ms - saving, divergence))
+    return tuple(found)
+
+
+def choices(fronts: tuple[Front, ...], points: Ints) -> list[list[int]]:
+    """For each of some points of the last front, the setting of every item."""
+    index, back = points, []
+    for front in reversed(fronts[1:]):
+        back.append(front.choice[index])
+        index = front.parent[index]
+    return np.array(back[::-1], dtype=np.intp).reshape(len(fronts) - 1, len(points)).T.tolist()
 
 
 def solve(items: tuple[Item, ...], cells: int) -> tuple[Front, ...]:
@@ -108,30 +125,30 @@ def spread(divergence: Floats, count: int, low: float, high: float) -> Ints:
     return chosen
 
 
-def _candidate(items: tuple[Item, ...], fronts: tuple[Front, ...], point: int, exact_ms: float) -> Candidate:
-    last = fronts[-1]
-    settings: dict[OpId, Setting] = {}
-    index = int(point)
-    for item, front in zip(reversed(items), reversed(fronts[1:]), strict=True):
-        settings |= dict.fromkeys(item.operators, item.settings[front.choice[index]])
-        index = int(front.parent[index])
-    return Candidate(Configuration(settings), exact_ms - float(last.saving_ms[point]), float(last.divergence[point]))
-
-
 def _items(profile: Profile) -> Iterator[Item]:
     """One item per group of coupled operators, in the profile's order; of its settings those that no other dominates."""
-    rows = {operator.name: {s.setting: s for s in operator.settings} for operator in profile.operators}
-    for operators in _groups(tuple(rows), profile.couplings):
-        offered = [rows.get(name, {}) for name in operators]
+    settings = {operator.name: operator.settings for operator in profile.operators}
+    for operators in _groups(tuple(settings), profile.couplings):
+        offered = [{s.setting: s for s in settings.get(name, ())} for name in operators] if len(operators) > 1 else []
+        if not offered:
+            exact, *others = settings[operators[0]]
+            saving_ms = np.array([0.0, *(exact.latency_ms - s.latency_ms for s in others)])
+            divergence = np.array([0.0, *(max(s.divergence, 0.0) for s in others)])
+            yield _item(operators, (EXACT, *(s.setting for s in others)), saving_ms, divergence)
+            continue
         shared = [s for s in offered[0] if s != EXACT and all(s in other for other in offered)]
         points = [(0.0, 0.0)]
         for setting in shared:
             saving = sum(row[EXACT].latency_ms - row[setting].latency_ms for row in offered)
             points.append((saving, sum(max(row[setting].divergence, 0.0) for row in offered)))
         saving_ms, divergence = np.array(points, dtype=np.float64).T
-        finite = np.flatnonzero(np.isfinite(saving_ms) & np.isfinite(divergence))
-        kept = finite[_undominated(saving_ms[finite], divergence[finite])]
-        yield Item(operators, tuple((EXACT, *shared)[k] for k in kept), saving_ms[kept], divergence[kept])
+        yield _item(operators, (EXACT, *shared), saving_ms, divergence)
+
+
+def _item(operators: tuple[OpId, ...], settings: tuple[Setting, ...], saving_ms: Floats, divergence: Floats) -> Item:
+    finite = np.flatnonzero(np.isfinite(saving_ms) & np.isfinite(divergence))
+    kept = finite[_undominated(saving_ms[finite], divergence[finite])]
+    return Item(operators, tuple(settings[k] for k in kept), saving_ms[kept], divergence[kept])
 
 
 def _groups(operators: tuple[OpId, ...], couplings: tuple[tuple[OpId, ...], ...]) -> list[tuple[OpId, ...]]:
