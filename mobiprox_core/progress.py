@@ -11,6 +11,8 @@ from typing import TextIO
 from .interfaces import Progress
 
 _BAR = 24
+_SELDOM_S = 15.0
+"""Where no line can move, one says how far it is after so many seconds."""
 
 
 class ProgressPrinter:
@@ -21,7 +23,7 @@ class ProgressPrinter:
         self._moves = self._stream.isatty()
         self._started = time.perf_counter()
         self._stage: str | None = None
-        self._drawn = 0.0
+        self._drawn = self._started
 
     def __call__(self, progress: Progress) -> None:
         if progress.stage != self._stage:
@@ -34,6 +36,9 @@ class ProgressPrinter:
             self._drawn = now
             self._clear()
             self._write(_line(progress)[: shutil.get_terminal_size().columns - 1])
+        elif not self._moves and progress.remaining_s is not None and now - self._drawn > _SELDOM_S:
+            self._drawn = now
+            self._write(f"[{now - self._started:6.1f} s] {progress.stage}: {progress.done} of {progress.total},{_left(progress)}\n")
 
     def __enter__(self) -> ProgressPrinter:
         return self
@@ -52,4 +57,11 @@ class ProgressPrinter:
 
 def _line(progress: Progress) -> str:
     filled = _BAR * min(progress.done, progress.total) // progress.total
-    return f"  [{'#' * filled}{'.' * (_BAR - filled)}] {progress.done}/{progress.total} {progress.note}"
+    return f"  [{'#' * filled}{'.' * (_BAR - filled)}] {progress.done}/{progress.total}{_left(progress)} {progress.note}"
+
+
+def _left(progress: Progress) -> str:
+    seconds = progress.remaining_s
+    if seconds is None or progress.done >= progress.total:
+        return ""
+    return f" {seconds:.0f} s left" if seconds < 100 else f" {seconds / 60:.0f} min left"
