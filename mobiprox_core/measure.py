@@ -132,7 +132,9 @@ class Measurer:
         checked = [self.refused(point, judge, demands) for point in points.values() if point.configuration.settings]
         points |= {point.configuration: point for point in checked}
         usable = [point for point in checked if point.upper <= demands.max_loss and not point.refused]
-        finalists = [usable[i] for i in contenders([p.qos_loss for p in usable], [p.latency_ms for p in usable], demands.max_loss)]
+        finalists = usable  # costs other than latency are not known yet
+        if not (demands.needs("energy") or demands.needs("size")):
+            finalists = [usable[i] for i in contenders([p.qos_loss for p in usable], [p.latency_ms for p in usable], demands.max_loss)]
         exact, *others = self.with_costs(self.confirmed([exact, *finalists]), demands, meter)
         points = _corrected(points, [exact, *others])
         shipped = choose(others, exact, demands)

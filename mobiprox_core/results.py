@@ -53,6 +53,7 @@ def summary(stages: Stages, profile: Profile, front: Front, tested: Tested, repl
                 zip(front.levels, tested.losses, tested.calibration, tested.reliability, strict=True)
             )
         ],
+        "refused": [point.refused for point in front.points if point.refused],
         "predictions": [own.to_json() for own in front.trust],
         "energy": front.energy,
         "replay": None if replayed is None else {key: item for key, item in replayed.items() if key not in ("schema", "timeline")},

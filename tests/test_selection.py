@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,8 @@ from mobiprox_core.configuration import EXACT_CONFIGURATION, Configuration, Sett
 from mobiprox_core.interfaces import Candidate
 from mobiprox_core.measure import _corrected
 from mobiprox_core.measurement import OperatingPoint
+from mobiprox_core.profile import hopeless
+from mobiprox_core.qos import Loss
 from mobiprox_core.selection import Demands, choose, contenders, evenly, halved, shortfalls, within_reach
 
 EXACT = OperatingPoint(EXACT_CONFIGURATION, 0.0, 100.0)
@@ -157,3 +160,35 @@ def test_halving_keeps_what_may_be_on_the_front(found: list[tuple[float, float, 
     alive = [i for i in range(len(found)) if i not in hopeless]
     if alive:
         assert min(alive, key=lambda i: (losses[i][0], costs[i])) in kept or len(kept) >= 4
+
+
+SETTINGS = {number: Setting.of("toy", n=number) for number in range(4)}
+
+
+def gaps(seed: int, *means: float) -> dict[Setting, np.ndarray]:
+    """Divergences of 32 samples that the settings share, each with a mean of its own."""
+    rng = np.random.default_rng(seed)
+    samples = rng.gamma(1.0, 1.0, 32)
+    return {SETTINGS[i]: mean * samples + rng.normal(0, 0.005, 32) for i, mean in enumerate(means)}
+
+
+def bearable(*values: float) -> dict[Setting, Loss]:
+    return {SETTINGS[i]: Loss(value, 4.0, value + 4.0) for i, value in enumerate(values)}
+
+
+def test_settings_are_given_up_that_another_surely_beats_or_that_surely_lose_far_too_much() -> None:
+    latency = dict(zip(SETTINGS.values(), (1.0, 1.0, 0.5, 0.4), strict=True))
+    found = hopeless(latency, gaps(0, 0.1, 0.3, 0.2, 0.9), bearable(0, 1, 2, 60), 15, looks=3)
+    assert found == {SETTINGS[1], SETTINGS[3]}
+
+
+def test_what_differs_by_chance_alone_is_seldom_given_up() -> None:
+    """Two settings that are equally good: over all looks one is given up at most as often as is said, in a hundred."""
+    latency = {SETTINGS[0]: 1.0, SETTINGS[1]: 1.0}
+    rng = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(400):
+        samples = rng.gamma(1.0, 1.0, (96, 1)) + rng.normal(0, 0.2, (96, 2))
+        looks = [{SETTINGS[i]: samples[:n, i] for i in range(2)} for n in (32, 64, 96)]
+        wrong += any(hopeless(latency, own, bearable(0, 0), 15, looks=3) for own in looks)
+    assert wrong <= 400 * 2 * 0.02

@@ -42,6 +42,8 @@ def run(file: Path, out: Path | None, resume: bool, as_json: bool) -> ExitCode:
         print_json(result)
         return ExitCode.DONE
     print_levels(result)
+    if refused := result["refused"]:
+        click.echo(f"\n{len(refused)} measured configuration(s) refused, such as one where {refused[0]}")
     if replay := result.get("replay"):
         right = (
             f"{percent(replay['accuracy'])} right"
