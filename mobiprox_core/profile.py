@@ -65,9 +65,9 @@ REMEMBERED = 2048
 class Effort:
     """How long to measure. samples: tuning inputs at most; setting_s: for each latency; output_s: for all output changes of a round."""
 
-    samples: int = 128
+    samples: int = 96
     setting_s: float = 0.012
-    output_s: float = 20.0
+    output_s: float = 12.0
 
 
 Measured = Mapping[OpId, tuple[SettingProfile, ...]]
