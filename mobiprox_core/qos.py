@@ -61,7 +61,7 @@ class Judge:
 
     def statistics(self, outputs: Floats, exact: Floats, index: npt.NDArray[np.int64]) -> Statistics:
         """Of outputs[n, K] and the exact ones, of the samples of an index."""
-        finite = np.isfinite(outputs).all(axis=1)
+        finite = np.asarray(np.isfinite(outputs).all(axis=1))
         labels, targets = self.samples.labels, self.samples.targets
         truth = Truth(
             exact,

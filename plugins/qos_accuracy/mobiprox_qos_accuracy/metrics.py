@@ -100,7 +100,7 @@ def _hits(outputs: Floats, labels: Labels, k: int) -> Statistics:
     own = np.take_along_axis(outputs, labels[:, None], axis=1)
     before = np.arange(outputs.shape[1]) < labels[:, None]
     higher = (outputs > own) | ((outputs == own) & before)
-    return (higher.sum(axis=1) < k).astype(np.float64)[:, None]
+    return np.asarray(higher.sum(axis=1) < k, dtype=np.float64)[:, None]
 
 
 def _labels(truth: Truth) -> Labels:

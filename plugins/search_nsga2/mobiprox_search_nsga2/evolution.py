@@ -18,6 +18,7 @@ from mobiprox_core.interfaces import Candidate
 from mobiprox_core.prediction import Table, random_codes
 
 if TYPE_CHECKING:
+    from mobiprox_core.configuration import Configuration
     from mobiprox_core.interfaces import Profile
     from mobiprox_core.measurement import OperatingPoint
 
@@ -93,9 +94,9 @@ def _couple(codes: Codes, table: Table, profile: Profile) -> None:
                 row[place] = table.settings[place].index(setting) if shared and setting is not None else 0
 
 
-def _candidates(codes: Codes, table: Table, profile: Profile, count: int, known: set[Any]) -> tuple[Candidate, ...]:
+def _candidates(codes: Codes, table: Table, profile: Profile, count: int, known: set[Configuration]) -> tuple[Candidate, ...]:
     saving, divergence, changed = table.sums(codes)
-    found = {}
+    found: dict[Configuration, Candidate] = {}
     for row in range(len(codes)):
         configuration = table.configuration(codes[row])
         if changed[row] and configuration not in known and len(found) < count:
