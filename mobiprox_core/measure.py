@@ -344,8 +344,8 @@ class Measurer:
         order = np.argsort(_positions(count, parts), kind="stable")
         found = []
         for configuration in configurations:
-            rows = [unpack(self.losses.recall(*self._key(split, configuration, part))) for part in range(parts)]
-            found.append(np.concatenate([r for r in rows if len(r)])[order])
+            own = [unpack(self.losses.recall(*self._key(split, configuration, part))) for part in range(parts)]
+            found.append(np.concatenate([r for r in own if len(r)])[order])
         return found
 
     @staticmethod

@@ -353,7 +353,7 @@ class _Profiler:
                 exact_rows.append(self.exact_rows(bench, part))
                 if start + self.lab.many < len(self.inputs):
                     self.give_up(space, timed, seen, np.concatenate(exact_rows), len(starts) - 1)
-        found = {}
+        found: dict[tuple[OpId, Setting], Change] = {}
         for key, parts in seen.items():
             if not all(part.finite for part in parts):
                 found[key] = math.nan, None
@@ -466,13 +466,13 @@ class _Seen:
 def divergence(exact: Floats, output: Floats, already_softmax: bool = False) -> npt.NDArray[np.float64]:
     """float64[N]: KL(exact || output) of the class distributions, in nats; outputs are [N, K]."""
     p, q = (np.maximum(probabilities(scores, already_softmax), 1e-30) for scores in (exact, output))
-    return np.maximum(np.sum(p * (np.log(p) - np.log(q)), axis=1), 0.0)
+    return np.asarray(np.maximum(np.sum(p * (np.log(p) - np.log(q)), axis=1), 0.0))
 
 
 def squared_error(exact: Floats, output: Floats) -> npt.NDArray[np.float64]:
     """float64[N]: mean squared error of each sample, relative to the variance of all exact outputs."""
     variance = float(np.var(exact, dtype=np.float64)) or float(np.mean(np.square(exact, dtype=np.float64))) or 1.0
-    return np.mean(np.square(output.astype(np.float64) - exact), axis=1) / variance
+    return np.asarray(np.mean(np.square(output.astype(np.float64) - exact), axis=1) / variance)
 
 
 def _unknown(setting: Setting) -> Change:
