@@ -73,6 +73,7 @@ def taken(samples: Samples, index: npt.NDArray[np.int64]) -> Samples:
         groups=None if samples.groups is None else samples.groups[index],
         classes=samples.classes,
         notes=None if samples.notes is None else samples.notes[index],
+        targets=None if samples.targets is None else samples.targets[index],
     )
 
 

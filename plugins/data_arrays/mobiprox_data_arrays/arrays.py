@@ -31,9 +31,11 @@ class Arrays:
             "inputs": {**PATH, "description": "float32[N, ...] as the network takes them; other numbers are converted."},
             "labels": {**PATH, "description": "Integers [N], 0 is the first class."},
             "groups": {**PATH, "description": "Who or what each sample is from [N]."},
+            "targets": {**PATH, "description": "Outputs that a network which does not classify should give [N, ...]."},
             "inputs_key": _KEY,
             "labels_key": _KEY,
             "groups_key": _KEY,
+            "targets_key": _KEY,
             "scale": {"type": "number", "description": "What the inputs are multiplied with."},
             "classes": {"type": "array", "items": {"type": "string"}, "description": "Names of the classes, in label order."},
             "limit": LIMIT,
@@ -45,7 +47,7 @@ class Arrays:
     def load(self, split: str, options: Options, folder: Path) -> Samples:
         import numpy as np
 
-        inputs, labels, groups = (self._array(part, options, folder) for part in ("inputs", "labels", "groups"))
+        inputs, labels, groups, targets = (self._array(part, options, folder) for part in ("inputs", "labels", "groups", "targets"))
         assert inputs is not None  # required by the schema
         _check(inputs.ndim > 0 and inputs.dtype.kind in "biuf", "inputs", "are not an array of numbers with the samples first")
         for part, array in (("labels", labels), ("groups", groups)):
@@ -53,6 +55,11 @@ class Arrays:
                 _check(array.shape == inputs.shape[:1], part, f"have shape {array.shape}, but there are {len(inputs)} inputs: one each")
         inputs = inputs.astype(np.float32) * np.float32(options.get("scale", 1))
         _check(bool(np.isfinite(inputs).all()), "inputs", "hold values that are not finite")
+        if targets is not None:
+            _check(targets.ndim > 0 and targets.dtype.kind in "biuf", "targets", "are not an array of numbers with the samples first")
+            _check(len(targets) == len(inputs), "targets", f"are {len(targets)}, but there are {len(inputs)} inputs: one each")
+            targets = targets.astype(np.float32)
+            _check(bool(np.isfinite(targets).all()), "targets", "hold values that are not finite")
         classes = tuple(options.get("classes", ()))
         if labels is not None:
             whole = labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and bool((labels == np.round(labels)).all()))
@@ -60,7 +67,7 @@ class Arrays:
             labels = labels.astype(np.int64)
             _check(not labels.size or labels.min() >= 0, "labels", "are negative")
             _check(not classes or not labels.size or labels.max() < len(classes), "labels", f"go beyond the {len(classes)} classes")
-        samples = Samples(inputs, labels, None if groups is None else groups.astype(np.str_), classes)
+        samples = Samples(inputs, labels, None if groups is None else groups.astype(np.str_), classes, targets=targets)
         rows = np.arange(len(inputs))[_range(split)]
         if not rows.size:
             raise DataError(f"split '{split}' of {len(inputs)} samples is empty", mend="write it as 'first:last', like '0:500', or 'all'")

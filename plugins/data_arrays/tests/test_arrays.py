@@ -82,3 +82,15 @@ def test_what_does_not_fit_is_an_error_with_a_mend(folder: Path, options: dict[s
     with pytest.raises(DataError, match=what) as caught:
         Arrays().load(split, options, folder)
     assert caught.value.mend or what == "empty"
+
+
+def test_targets_go_with_their_inputs(tmp_path: Path) -> None:
+    inputs = np.arange(24, dtype=np.float32).reshape(6, 4)
+    np.savez(tmp_path / "mine.npz", x=inputs, t=2 * inputs)
+    options = {"inputs": "mine.npz", "inputs_key": "x", "targets_key": "t", "limit": 2}
+    samples = Arrays().load("1:5", options, tmp_path)
+    assert samples.targets is not None
+    np.testing.assert_array_equal(samples.targets, 2 * samples.inputs)
+    np.savez(tmp_path / "short.npz", x=inputs, t=inputs[:3])
+    with pytest.raises(DataError, match="targets are 3, but there are 6 inputs"):
+        Arrays().load("all", options | {"inputs": "short.npz"}, tmp_path)
