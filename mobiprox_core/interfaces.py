@@ -431,8 +431,11 @@ class Reading(Protocol):
 class Exporter(Offer, Protocol):
     """Writes a bundle as a project, a package, ... for another platform."""
 
-    def export(self, bundle: Path, folder: Path) -> None:
-        """Write into `folder`, which may hold an earlier export. Raises BundleError, or UsageError where it cannot."""
+    def export(self, bundle: Path, folder: Path) -> Sequence[str]:
+        """Write into `folder`, which may hold an earlier export; what the user should know besides.
+
+        Raises BundleError, or UsageError where it cannot.
+        """
 
 
 # --------------------------------------------------------------------------------------------------------------------- adaptation
@@ -523,7 +526,8 @@ class Strategy(Protocol):
 class StrategyOffer(Offer, Protocol):
     """Makes strategies for a set of levels.
 
-    It may have a method ``check(options)``: raises UsageError for options that no schema can refuse, before anything runs.
+    It may have a method ``check(options)``: raises UsageError for options that no schema can refuse, before anything runs. ``c_source``, if
+    it has one, is the path of a C file that defines ``mbx_strategy_NAME``, its twin for phones.
     """
 
     def create(self, options: Options, levels: Sequence[LevelCalibration]) -> Strategy:

@@ -122,8 +122,9 @@ def test_the_meter_of_the_example_measures(offered: Callable[[str], object]) -> 
 
 
 def test_the_exporter_of_the_example_makes_one_file(offered: Callable[[str], object], tmp_path: Path) -> None:
+    exporter = offered("mobiprox_exporters")
     with pytest.raises(BundleError, match="cannot be read"):
-        offered("mobiprox_exporters").export(tmp_path / "nothing", tmp_path)
+        exporter.export(tmp_path / "nothing", tmp_path)
     assert not list(tmp_path.glob("*.zip"))
 
 

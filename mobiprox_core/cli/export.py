@@ -16,14 +16,22 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 class ForEveryExporter(click.Command):
     """A command with an option of its own for every exporter that is installed."""
 
-    _options: list[click.Parameter] | None = None
+    _params: list[click.Parameter]
+    _is_complete = False
 
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        if self._options is None:
+    @property
+    def params(self) -> list[click.Parameter]:
+        """Plugins are loaded when somebody wants to know, not when this module is imported."""
+        if not self._is_complete:
+            self._is_complete = True
             registry = load_plugins()
             offers = [registry.get("exporter", name) for name in registry.names("exporter")]
-            self._options = [click.Option([f"--{offer.name}"], metavar="DIR", type=FOLDER, help=offer.summary + ".") for offer in offers]
-        return [*self._options, *super().get_params(ctx)]
+            self._params[:0] = [click.Option([f"--{o.name}"], metavar="DIR", type=FOLDER, help=f"{o.summary}.") for o in offers]
+        return self._params
+
+    @params.setter
+    def params(self, params: list[click.Parameter]) -> None:
+        self._params = params
 
 
 @main.command(cls=ForEveryExporter)
@@ -46,5 +54,7 @@ def export(bundle: Path, **folders: Any) -> None:
         )
         raise UsageError("no exporter is chosen" if known else "no exporter is installed", mend=mend)
     for name, folder in chosen.items():
-        registry.get("exporter", name).export(bundle, folder)
+        remarks = registry.get("exporter", name).export(bundle, folder)
         click.echo(f"{name}: {folder}")
+        for remark in remarks:
+            click.echo(f"note: {remark}", err=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ class Android:
     summary = "An Android library with a Java and Kotlin interface, and a sample app"
     options: Mapping[str, Any] = {"type": "object", "properties": {}}
 
-    def export(self, bundle: Path, folder: Path) -> None:
+    def export(self, bundle: Path, folder: Path) -> Sequence[str]:
         from .project import write
 
-        write(bundle, folder)
+        return write(bundle, folder)
 
 
 @hookimpl
