@@ -143,11 +143,11 @@ class Measurer:
         return Front(tuple(points.values()), self.with_energy(shipped, meter), score, judged, self.energy)
 
     def second_round(self, seconds_each: float) -> int:
-        """How many candidates the time allows; noted, so that a resumed run measures the same."""
-        known = self.journal.recall("second round")
+        """How many candidates the time allows; noted, so that a resumed run, or another on the same inputs, measures the same."""
+        known = self.losses.recall("second round")
         if known is None:
             affordable = int(2 * self.effort.loss_s / max(seconds_each, 1e-3))  # half of them see a part of the data only
-            known = self.journal.note("second round", value=min(max(affordable, self.effort.least), self.effort.most))
+            known = self.losses.note("second round", value=min(max(affordable, self.effort.least), self.effort.most))
         return int(known)
 
     def survivors(self, configurations: Sequence[Configuration], costs: Sequence[float], judge: Judge, max_loss: float) -> list[int]:
