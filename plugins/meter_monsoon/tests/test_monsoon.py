@@ -54,8 +54,8 @@ def test_energy_is_current_times_voltage_times_time() -> None:
     with meter.measure() as reading:
         assert reading.energy_mj != reading.energy_mj
         time.sleep(0.5)
-    assert reading.energy_mj == pytest.approx(300 * 4.2 * (time.perf_counter() - began), rel=0.3)
-    assert 2500 < reading.about["rate_hz"] <= 7500
+    assert 0.99 * 300 * 4.2 * 0.5 <= reading.energy_mj <= 1.01 * 300 * 4.2 * (time.perf_counter() - began)
+    assert 100 < reading.about["rate_hz"] <= 7500
     assert engine.stopped
     assert engine.closed
 

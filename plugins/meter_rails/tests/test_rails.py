@@ -96,7 +96,7 @@ def test_energy_is_the_sum_of_the_chosen_rails() -> None:
         began = time.perf_counter()
         with meter.measure() as reading:
             time.sleep(0.05)
-        assert reading.energy_mj == pytest.approx(milliwatts * (time.perf_counter() - began), rel=0.1)
+        assert milliwatts * 0.05 <= reading.energy_mj <= milliwatts * (time.perf_counter() - began)
         assert reading.about["charging"] == "USB"
         assert reading.about["rate_hz"] > 0
     assert "collect_power_rails: true" in "".join(device.said)
