@@ -57,6 +57,8 @@ class Crashed(Exception):
 class AndroidDevice:
     """An OpenCL device of a phone."""
 
+    unproven = True
+
     def __init__(
         self,
         phone: Phone,
@@ -156,9 +158,10 @@ class AndroidRunner(ServedRunner):
         self.device, self.phone = device, device.phone
         self.quarantine = Quarantine(cache_folder() / "android", device.info, plan)
         self._stream: Stream | None = None
+        self._told: Mapping[str, Any] | None = None  # the choice that the runtime knows
         self._past: list[tuple[Mapping[str, Any], Mapping[str, Any], bytes]] = []  # choices and commands that made the activations
+        self._name = uuid.uuid4().hex
         self._folder = tempfile.TemporaryDirectory(prefix="mobiprox-")
-        self._remote: list[str] = []
         bundles.write(unmeasured(plan), Path(self._folder.name) / "bundle")
         try:
             self._persist({}, lambda: None)
@@ -314,7 +317,7 @@ class AndroidRunner(ServedRunner):
             str(device.info.threads),
             *(["--library", device.library] if device.library else []),
         ]
-        stream = self._stream = self.phone.serve(remote, *arguments)
+        stream = self._stream = self.phone.serve(remote, self._name, *arguments)
         stream.patience(LOAD_S)
         try:
             info, _ = answer(stream)
@@ -329,7 +332,7 @@ class AndroidRunner(ServedRunner):
             self._stream = None
             words = "; ".join(f"{key} is '{got}', not '{wanted}'" for key, (wanted, got) in different.items())
             raise DeviceError(f"'{self.phone.serial}' does not run what was asked for: {words}", mend="choose its device with 'device'")
-        self._told: Mapping[str, Any] | None = None
+        self._told = None
         for choice, command, payload in self._past:
             self._tell(choice, command, payload)
 

@@ -36,6 +36,8 @@ AGREE = 1e-3
 class Fleet:
     """Phones of one kind."""
 
+    unproven = True
+
     def __init__(self, devices: Sequence[AndroidDevice]) -> None:
         """Raises DeviceError where they are not of one kind."""
         self.devices = list(devices)
@@ -78,8 +80,8 @@ class Fleet:
                 lost.append(fault)
         if not done:
             raise lost[0]
-        for fault in lost:
-            log.warning("goes on without a phone: %s", fault)
+        for reason in lost:
+            log.warning("goes on without a phone: %s", reason)
         return done
 
 

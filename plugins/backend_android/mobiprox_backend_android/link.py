@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from mobiprox_core.errors import DeviceError
 
 if TYPE_CHECKING:
-    from adbutils import AdbClient, AdbConnection, AdbDevice
+    from adbutils import AdbClient, AdbConnection, AdbDevice  # type: ignore[import-untyped]
 
 ANSWER_S = 60.0
 """How long a small command may stay silent before the link counts as lost."""
@@ -149,7 +149,7 @@ class Link:
         if host and port.isdecimal():
             with _on_the_way(self.serial, "it was connected again"):
                 self.client.disconnect(self.serial)
-                self.client.connect(self.serial, timeout=5)
+                self.client.connect(self.serial, timeout=3)
 
     def features(self) -> set[str]:
         with _on_the_way(self.serial, "it was asked what it can do"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +14,18 @@ from mobiprox_core.errors import DeviceError, UsageError
 from mobiprox_core.interfaces import Device, DeviceReport, Options
 
 from .link import Link, LinkLost, is_served, states
-from .phone import DEFAULT_FOLDER, EXPLAINED, Phone, check_folder, choose, unusable
+from .phone import DEFAULT_FOLDER, EXPLAINED, POLL_S, Phone, check_folder, choose, unusable
 from .runtime import abis_of, runtime_for
 
 if TYPE_CHECKING:
-    from adbutils import AdbClient
+    from adbutils import AdbClient  # type: ignore[import-untyped]
 
     from .device import AndroidDevice
 
 log = logging.getLogger(__name__)
+
+SETTLE_S = 2.0
+"""How long a phone may be offline that is about to be used."""
 
 
 def _client() -> AdbClient:
@@ -131,7 +136,15 @@ def _opened(client: AdbClient, serial: str, folder: str, options: Options) -> An
 
 
 def _met(phone: Phone) -> None:
-    """Someone who connects a phone and starts at once should not have to start twice."""
+    """Raises DeviceError; but who connects a phone and starts at once need not start twice."""
+    if phone.link.state() == "offline":
+        with suppress(LinkLost):
+            phone.link.revive()
+        end = time.monotonic() + SETTLE_S
+        while phone.link.state() != "device":
+            if time.monotonic() > end:
+                raise unusable(phone.serial, "offline")
+            time.sleep(POLL_S)
     try:
         phone.greet()
     except LinkLost as lost:

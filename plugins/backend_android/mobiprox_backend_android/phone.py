@@ -20,9 +20,9 @@ from .link import Done, Link, LinkLost, Refused, Stream
 T = TypeVar("T")
 
 DEFAULT_FOLDER = "/data/local/tmp/mobiprox"
-FOLDERS = ("objects", "bundles", "cache", "outputs")
-PID, MADE = "mbx-run.pid", ".made-by-mobiprox"
-"""All that is ever made in the folder: these, and two files. MADE says that the folder itself is ours to remove."""
+FOLDERS = ("objects", "bundles", "cache", "outputs", "running")
+MADE = ".made-by-mobiprox"
+"""All that is ever made in the folder: these, and a file that says that the folder itself is ours to remove."""
 
 ATTEMPTS = 5
 """How often in a row one piece of work is tried again after a lost link."""
@@ -228,7 +228,7 @@ class Phone:
     def clean(self) -> None:
         """Remove all that was ever made here, and the folder itself unless it was there before."""
         self.end_stale()
-        self.drop(*(self.place(name) for name in (*FOLDERS, PID)))
+        self.drop(*(self.place(name) for name in FOLDERS))
         mark = shlex.quote(self.place(MADE))
         self.link.script(f"test -f {mark} && rm -f {mark} && rmdir {shlex.quote(self.folder)}")
 
@@ -261,19 +261,19 @@ class Phone:
             )
         return [event for event in events if event["event"] == "device"]
 
-    def serve(self, bundle: str, *arguments: str) -> Stream:
-        """Start the runtime with a bundle, in the folder; only one at a time, so that nothing disturbs what is measured."""
-        self.end_stale()
+    def serve(self, bundle: str, name: str, *arguments: str) -> Stream:
+        """Start the runtime with a bundle, in the folder. name: of this one; an earlier one of that name ends."""
+        self.end_stale(name)
         words = [self.runtime(), "--serve", bundle, "--cache", self.place("cache"), *arguments]
-        return self.link.open(f"cd {shlex.quote(self.folder)} && echo $$ > {PID} && exec {shlex.join(words)}")
+        return self.link.open(f"cd {shlex.quote(self.folder)} && echo $$ > running/{name} && exec {shlex.join(words)}")
 
-    def end_stale(self) -> None:
-        """End a runtime that an earlier connection left behind."""
-        pid = shlex.quote(self.place(PID))
-        own = shlex.quote(self.folder)
+    def end_stale(self, name: str = "*") -> None:
+        """End a runtime that an earlier connection left behind, or all of them."""
+        running, own = shlex.quote(self.place("running")), shlex.quote(self.folder)
         self.link.script(
-            f'test -f {pid} || exit 0; pid=$(cat {pid}); case "$pid" in ""|*[!0-9]*) exit 0;; esac; '
-            f'tr "\\000" " " < "/proc/$pid/cmdline" 2>/dev/null | grep -qF {own} && kill -9 "$pid"; rm -f {pid}'
+            f"for file in {running}/{name}; do "
+            'test -f "$file" || continue; pid=$(cat "$file"); case "$pid" in ""|*[!0-9]*) continue;; esac; '
+            f'tr "\\000" " " < "/proc/$pid/cmdline" 2>/dev/null | grep -qF {own} && kill -9 "$pid"; rm -f "$file"; done'
         )
 
     # -- what it is, and how it is

@@ -41,7 +41,13 @@ def network() -> Graph:
         Operator("fc", "dense", ("flat",), "fc", constants={"weight": weight, "bias": np.zeros(10, np.float32)}),
         Operator("y", "softmax", ("fc",), "y", {"axis": 1, "log": False}),
     )
-    shapes = {"x": (1, 3, 8, 8), "c1": (1, 21, 8, 8), "c2": (1, 21, 8, 8), "c3": (1, 21, 8, 8), "p1": (1, 21, 4, 4)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "x": (1, 3, 8, 8),
+        "c1": (1, 21, 8, 8),
+        "c2": (1, 21, 8, 8),
+        "c3": (1, 21, 8, 8),
+        "p1": (1, 21, 4, 4),
+    }
     shapes |= {"p2": (1, 21, 1, 1), "flat": (1, 21), "fc": (1, 10), "y": (1, 10)}
     tensors = {name: TensorSpec(name, shape) for name, shape in shapes.items()}
     return Graph("trial", 1, (tensors["x"],), (tensors["y"],), operators, tensors)

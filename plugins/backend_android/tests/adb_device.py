@@ -495,7 +495,10 @@ class Server:
 
     def connect(self, device: Device, state: str = "device") -> None:
         """As `adb connect`, until the server knows the phone in that state."""
-        self.client.connect(device.serial, timeout=5)
+        from adbutils import AdbTimeout
+
+        with suppress(AdbTimeout):  # one that does not answer
+            self.client.connect(device.serial, timeout=1)
         end = time.monotonic() + 10
         while time.monotonic() < end:
             if any(found.serial == device.serial and found.state == state for found in self.client.list()):

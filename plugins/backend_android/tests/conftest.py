@@ -24,7 +24,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """What a test puts into quarantine stays there."""
     from mobiprox_backend_android import device
 
-    monkeypatch.setattr(device, "cache_folder", lambda folder=tmp_path_factory.mktemp("cache"): folder)
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(device, "cache_folder", lambda: folder)
 
 
 @pytest.fixture(scope="session")

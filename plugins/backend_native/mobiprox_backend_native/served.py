@@ -52,8 +52,10 @@ def answer(pipe: Pipe) -> tuple[dict[str, Any], bytes]:
         event: dict[str, Any] = json.loads(line)
     except ValueError as error:
         raise Ended(line.decode(errors="replace").strip()) from error
+    if event["event"] == "end" and event.get("ok"):
+        raise Ended("it ended before it was told to")
     if event["event"] in ("failed", "end"):
-        raise DeviceError(f"the native runtime failed: {event.get('error', 'it ended')}")
+        raise DeviceError(f"the native runtime failed: {event.get('error')}")
     content = pipe.read(int(event.get("bytes", 0)))
     if len(content) < event.get("bytes", 0):
         raise Ended("the stream was cut within a tensor")
