@@ -1,0 +1,1 @@
+"""Profiling and measuring on the workers of a Dask cluster."""
