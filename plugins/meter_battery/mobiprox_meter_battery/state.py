@@ -60,7 +60,7 @@ def parse(text: str) -> State:
     counter = _whole(said.get("Charge counter"))
     voltage = _whole(gauge.get("voltage_now"))
     return State(
-        has_battery=bool(batteries) or said.get("present") == "true",
+        has_battery=bool(batteries) or said.get("present", "true" if "level" in said else "") == "true",
         current=_whole(gauge.get("current_now")),
         voltage=voltage if voltage is not None else _whole(said.get("voltage")),
         counter_uah=counter or None,  # 0 where the phone does not count
