@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .batches import BATCH, filled
+from .batches import filled, sized
 from .configuration import EXACT_CONFIGURATION, Configuration, KnobSetting, KnobSpace, OpId, Setting
 from .correction import CorrectionsOf, none
 from .energy import Energy, measure
@@ -73,8 +73,8 @@ class Lab:
 
     @property
     def many(self) -> int:
-        """The batch size for going through data."""
-        return self.network.batch or BATCH
+        """The batch size for going through data: as many inputs as the device keeps all activations of."""
+        return self.network.batch or sized(self.network.at_batch(1), self.device.info)
 
     def statistics(self, op: OpId) -> Statistics | None:
         """What is known of an operator on calibration inputs."""
