@@ -203,7 +203,9 @@ class _Lowering:
         found: dict[Role, Form] = {}
         for part in setting:
             form_of = getattr(self._technique(part.technique), "form", None)
-            for role in roles if form_of is not None else ():
+            if form_of is None:
+                continue
+            for role in roles:
                 form = form_of(part, operator, role, self.device, self.statistics(operator.name))
                 if form is not None:
                     found.setdefault(role, form)

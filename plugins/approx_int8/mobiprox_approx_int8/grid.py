@@ -50,7 +50,7 @@ class Grid:
     def encode(self, x: Floats) -> npt.NDArray[np.float32]:
         """The nearest whole numbers 0..top, halves upwards; as float32, in which kernels compute them too."""
         inverse, zero, top, _ = (np.float32(p) for p in self.parameters)
-        return np.floor(np.clip(x * inverse + zero, np.float32(0), top)).astype(np.float32)
+        return np.asarray(np.floor(np.clip(x * inverse + zero, np.float32(0), top)), np.float32)
 
     def nearest(self, x: Floats) -> Floats:
         """The nearest values of the grid."""
@@ -80,4 +80,4 @@ def steps(weight: Floats) -> Floats:
 def codes(weight: Floats, step: Floats) -> Floats:
     """The nearest whole numbers -LARGEST..LARGEST of steps, as float32 of the same shape."""
     along = step.reshape(-1, *(1,) * (weight.ndim - 1))
-    return np.clip(np.rint(weight / along), -LARGEST, LARGEST).astype(np.float32)
+    return np.asarray(np.clip(np.rint(weight / along), -LARGEST, LARGEST), np.float32)
