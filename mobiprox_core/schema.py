@@ -188,7 +188,7 @@ def _inline(key: str, kind: str, common: Schema, required: Sequence[str], regist
         "type": "object",
         "properties": {key: _name_schema(kind, offered)},
         "required": [key],
-        "allOf": branches,
+        **({"allOf": branches} if branches else {}),  # JSON Schema wants at least one
         "description": f"{{{', '.join(f'{k}: NAME' for k in (key, *required))}, and the options of the {kind}}}; installed: {', '.join(offered) or 'none'}",
     }
 
