@@ -172,11 +172,16 @@ def p2(profile: Profile) -> RawLoss:
 def p1(
     changes: Mapping[tuple[OpId, Setting], npt.NDArray[Any]], exact: npt.NDArray[Any], loss: Callable[[npt.NDArray[Any]], float]
 ) -> RawLoss:
-    """What the exact outputs [n, K] with all changes [n, K] added lose."""
+    """What the exact outputs [n, K] with all changes [n, K] added lose; NaN where a change is not known."""
 
     def raw(configurations: Sequence[Configuration]) -> Doubles:
-        sums = (exact + sum((changes[item].astype(np.float32) for item in c.settings.items()), np.float32(0)) for c in configurations)
-        return np.array([loss(np.asarray(outputs, np.float32)) for outputs in sums], dtype=np.float64)
+        return np.array([one(c) for c in configurations], dtype=np.float64)
+
+    def one(configuration: Configuration) -> float:
+        if not changes.keys() >= configuration.settings.items():
+            return np.nan
+        added = (changes[item].astype(np.float32) for item in configuration.settings.items())
+        return loss(np.asarray(exact + sum(added, np.float32(0)), np.float32))
 
     return raw
 
