@@ -148,6 +148,7 @@ def test_demands_that_nothing_meets_name_every_limit_and_lose_no_measurement(tmp
     assert all(file.read_text() == known[file] for file in profiled), "nothing was profiled again"
 
 
+@pytest.mark.slow
 def test_small_levels_are_preferred_where_size_is_to_be_saved(tmp_path: Path) -> None:
     folder = prepared(tmp_path, small_network(np.random.default_rng(2)), 16, CLASSES.replace("levels: 5", "levels: 5, minimize: size"))
     levels = run(folder, tmp_path / "out")["levels"]
