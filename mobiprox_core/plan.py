@@ -124,3 +124,10 @@ class ExecutionPlan:
     tensors: tuple[Slot, ...] = ()
     labelled: Slot | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def memory_line(used: Mapping[str, int]) -> str:
+    """What the arena holds, and how much more than the exact network needs."""
+    exact = used["exact"] + used["activations"]
+    listed = ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in used.items())
+    return f"memory: {listed}; {sum(used.values()) / exact:.2f} times the exact network's"

@@ -8,11 +8,17 @@ import time
 from types import TracebackType
 from typing import TextIO
 
-from .interfaces import Progress
+from .interfaces import Device, Progress, ProgressSink
 
 _BAR = 24
 _SELDOM_S = 15.0
 """Where no line can move, one says how far it is after so many seconds."""
+
+
+def tell_programs(device: Device, progress: ProgressSink) -> None:
+    """Say where compiled kernels came from, if the device knows."""
+    if text := str(getattr(device, "programs", "")):
+        progress(Progress("kernels", 0, 0, text))
 
 
 class ProgressPrinter:

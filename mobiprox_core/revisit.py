@@ -13,6 +13,7 @@ from . import bundle as bundles
 from .errors import DataError, UsageError
 from .interfaces import Progress, ProgressSink
 from .ledger import Json
+from .progress import tell_programs
 
 if TYPE_CHECKING:
     from .bundle import Bundle
@@ -35,6 +36,7 @@ def measure_bundle(folder: Path, registry: Registry, backend: Choice | None, pro
     device = registry.get("backend", backend.name).open(backend.options)
     try:
         runner = device.load(content.plan)
+        tell_programs(device, progress)
         noise = np.random.default_rng(0)  # the bundle has no data; zeros would flatter
         runner.run(*(noise.standard_normal(slot.shape, dtype=np.float32) for slot in content.plan.inputs))
         timed = side_by_side(runner.time(None, content.plan.levels, SECONDS_PER_LEVEL * len(content.points)))
@@ -60,6 +62,7 @@ def measure_bundle(folder: Path, registry: Registry, backend: Choice | None, pro
             }
             for level, (point, (ms, ci)) in enumerate(zip(content.points, timed, strict=True))
         ],
+        "memory_bytes": content.plan.notes.get("memory_bytes"),
         "provenance": dict(content.provenance),
     }
 
@@ -131,6 +134,7 @@ def _trace(content: Bundle, registry: Registry, trace: DataChoice, costs: Sequen
     outputs = []
     try:
         runner = device.load(content.plan)
+        tell_programs(device, progress)
         for level in range(len(content.points)):
             progress(Progress("replay", level, len(content.points), f"outputs of level {level}"))
             runner.set_level(level)

@@ -121,6 +121,8 @@ def bench(request: Request, registry: Registry | None = None, progress: Progress
         "threads": threads,
         "load_s": about["load_s"],
         "arena_bytes": about["arena_bytes"],
+        "memory_bytes": about["memory_bytes"],
+        "program": about["program"],
         "engines": abouts,
         "seed": request.seed,
         "paying": request.paying,

@@ -132,6 +132,8 @@ class Mobiprox:
             "device": asdict(self._device.info),
             "load_s": perf_counter() - begin,
             "arena_bytes": 4 * plan.arena_elements,
+            "memory_bytes": dict(plan.notes["memory_bytes"]),
+            "program": str(getattr(self._device, "programs", "")),
             "operators": [{"name": op.name, "kind": op.kind, "settings": [str(v.setting) for v in op.variants]} for op in plan.operators],
             "levels": plan.levels,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..plan import memory_line
 from .engines import OURS
 
 
@@ -12,7 +13,11 @@ def render(result: Mapping[str, Any]) -> str:
     """Device, contenders, ratios and operators."""
     names = _short_names(result)
     parts = ["\n".join(_head(result)), _table(*_contenders(result, names)), _table(*_ratios(result, names))]
-    parts += [_table(*_operators(result, names)), f"peak: {result['peak_gflops']:.0f} GFLOP/s ({result['peak_how']})"]
+    parts += [
+        _table(*_operators(result, names)),
+        memory_line(result["memory_bytes"]),
+        f"peak: {result['peak_gflops']:.0f} GFLOP/s ({result['peak_how']})",
+    ]
     return "\n\n".join(filter(None, parts))
 
 

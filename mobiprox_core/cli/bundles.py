@@ -175,6 +175,7 @@ def live(bundle: Path, source: str, strategy: str | None, period_s: float | None
     wanted = lives.Source.parse(source)
     with ExitStack() as opened:
         session = opened.enter_context(Session.open(bundle, registry=registry))
+        click.echo(session.program, err=True)
         if chosen is not None:
             session.strategy = registry.get("strategy", chosen.name).create(chosen.options, session.bundle.calibration)
         try:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import click
+
+from ..plan import memory_line
 from .base import number, percent, print_table
 
 
@@ -34,3 +37,5 @@ def print_levels(result: Mapping[str, Any]) -> None:
     head = ("level", qos["name"], *losses, "latency ms", "speedup", "energy mJ", "size MB")
     used = [i for i in range(len(head)) if any(row[i] != "-" for row in rows)]
     print_table([head[i] for i in used], [[row[i] for i in used] for row in rows])
+    if memory := result.get("memory_bytes"):
+        click.echo(memory_line(memory), err=True)

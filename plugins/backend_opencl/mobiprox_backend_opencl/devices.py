@@ -35,7 +35,7 @@ def reports() -> Sequence[DeviceReport]:
     result = []
     for device in found:
         try:
-            result.append(DeviceReport("opencl", device.index, device.name, info=describe(device, "auto", None)))
+            result.append(DeviceReport("opencl", device.index, device.name, info=describe(device, "auto", None, not device.is_cpu)))
         except DeviceError as fault:
             result.append(DeviceReport("opencl", device.index, device.name, problem=fault.what, mend=fault.mend))
     return result
@@ -49,13 +49,14 @@ def open_device(options: Options) -> OpenCLDevice:
     threads = options.get("threads")
     found = find()
     chosen = _choose(found, options.get("device", "auto"), threads)
-    info = describe(chosen, options.get("isa", "auto"), threads)
     launch = options.get("launch", "auto")
+    by_operator = launch == "operators" or not chosen.is_cpu
+    info = describe(chosen, options.get("isa", "auto"), threads, by_operator)
     if launch == "network" and info.kind != "cpu":
         raise DeviceError(
             f"'{chosen.name}' cannot run the network kernel: work-items that wait for each other are unsafe on it", mend="use launch: auto"
         )
-    return OpenCLDevice(chosen.handle, info, launch == "operators" or info.kind == "gpu", caller_of(chosen, found))
+    return OpenCLDevice(chosen.handle, info, by_operator, caller_of(chosen, found))
 
 
 def _choose(found: Sequence[Found], wanted: str | int, threads: int | None) -> Found:
@@ -81,7 +82,7 @@ def caller_of(device: Found, found: Sequence[Found]) -> Any:
     return next((d.handle for d in found if d.is_cpu and d.runtime == device.runtime and d.compute_units == 1), None)
 
 
-def describe(device: Found, isa: str, threads: int | None) -> DeviceInfo:
+def describe(device: Found, isa: str, threads: int | None, by_operator: bool = False) -> DeviceInfo:
     """What lowering may use: the best instruction set whose canary lived, unless one is asked for.
 
     Raises DeviceError where the one asked for, or every one, fails.
@@ -105,7 +106,7 @@ def describe(device: Found, isa: str, threads: int | None) -> DeviceInfo:
         known = features(candidate, flags, set(device.extensions))
         for offered in dict.fromkeys([known, ()]):  # without them where one of them fails
             trial = replace(info, isa=candidate, vector=VECTOR[candidate], features=offered)
-            verdict = canary(device, trial)
+            verdict = canary(device, trial, by_operator)
             if verdict is None:
                 return trial
             verdicts.append(f"{' with '.join([candidate, *offered])}: {verdict}")
@@ -125,18 +126,18 @@ def _isas(wanted: str, device: Found, flags: set[str]) -> Iterator[str]:
         raise DeviceError(f"instruction set '{wanted}' needs a CPU with {missing}", mend="use isa: auto")
 
 
-def canary(device: Found, info: DeviceInfo) -> str | None:
+def canary(device: Found, info: DeviceInfo, by_operator: bool = False) -> str | None:
     """Build and run every kind of kernel in a process of its own; None if it lived and was right, else what happened.
 
     A runtime's fault can end the process, and nothing in Python catches that. Verdicts are kept on disk, by device, driver,
-    runtime, instruction set and the text of the kernels.
+    runtime, instruction set, way of launching, and the text of the kernels.
     """
-    key = hashlib.sha256(repr((device.name, device.driver, device.runtime, info, trial.digest())).encode()).hexdigest()[:24]
+    key = hashlib.sha256(repr((device.name, device.driver, device.runtime, info, by_operator, trial.digest())).encode()).hexdigest()[:24]
     kept = cache_folder() / f"canary-{key}.json"
     try:
         verdict: str | None = json.loads(kept.read_text())["verdict"]
     except (OSError, ValueError, KeyError):
-        verdict = _fly(device.index, info)
+        verdict = _fly(device.index, info, by_operator)
         if verdict == NO_ANSWER:
             return verdict
         temporary = kept.with_suffix(f".{os.getpid()}")
@@ -145,8 +146,15 @@ def canary(device: Found, info: DeviceInfo) -> str | None:
     return verdict
 
 
-def _fly(index: int, info: DeviceInfo) -> str | None:
-    command = [sys.executable, "-m", "mobiprox_backend_opencl.trial", str(index), json.dumps(asdict(info))]
+def _fly(index: int, info: DeviceInfo, by_operator: bool = False) -> str | None:
+    command = [
+        sys.executable,
+        "-m",
+        "mobiprox_backend_opencl.trial",
+        str(index),
+        "operators" if by_operator else "network",
+        json.dumps(asdict(info)),
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CANARY_SECONDS, check=False)
     except subprocess.TimeoutExpired:

@@ -74,7 +74,7 @@ def test_a_runtime_that_kills_the_process_kills_only_the_canary(monkeypatch: pyt
 def test_a_verdict_is_kept_until_something_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     flights = []
-    monkeypatch.setattr(devices, "_fly", lambda index, info: flights.append(info))
+    monkeypatch.setattr(devices, "_fly", lambda index, info, by_operator: flights.append(info))
     found = devices.find()[0]
     info = devices.describe(found, "generic", None)
     devices.describe(found, "generic", None)
