@@ -24,6 +24,7 @@ from .ledger import Journal, Json, Ledger, digest, digest_file, shared_journal, 
 from .measure import Front, Measurer
 from .prediction import p1, p2
 from .profile import summed_loss
+from .progress import tell_programs
 from .recalibration import Recalibrator
 from .replays import replay
 from .resolve import Resolved
@@ -87,6 +88,7 @@ def open_lab(resolved: Resolved, progress: ProgressSink = lambda progress: None)
                 with experiment.at("energy"):
                     lab.meter = meter_at(resolved.meter, experiment.energy.options, device)
             yield lab
+        tell_programs(device, progress)
     finally:
         device.close()
 
