@@ -54,7 +54,7 @@ def measure(runner: Runner, levels: Sequence[int], once: Callable[[], object], m
         runner.set_level(level)
         with meter.measure() as reading:
             count, waited = _far(runner, level, seconds) if is_far else _near(once, seconds)
-        about = dict(getattr(reading, "about", {}))
+        about = {"quality": getattr(meter, "quality", None), "rate_hz": getattr(meter, "rate_hz", None), **getattr(reading, "about", {})}
         if waited:
             about["problem"] = "the device waited while it was measured, perhaps to cool down"
         energies.append(None if waited or not math.isfinite(reading.energy_mj) else reading.energy_mj / count)

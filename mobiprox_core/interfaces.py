@@ -409,7 +409,8 @@ class Meter(Offer, Protocol):
 
     As it is offered it measures this machine. One that has options or measures other devices has ``on(options, device) -> Meter``, which
     gives the meter for an opened device; a device that is not this machine has ``shell(script) -> str``. One that is slow has
-    ``least_s``, the seconds that a measurement must take to mean anything.
+    ``least_s``, the seconds that a measurement must take to mean anything. ``quality`` says in a few words what is measured and how well,
+    ``rate_hz`` how often a second.
     """
 
     def problem(self) -> str | None:

@@ -252,5 +252,26 @@ def test_devices_says_what_is_there_and_why_something_cannot_be_used(site: Path)
     assert [device["problem"] is None for device in found] == [True, False, False]
 
 
+def test_devices_says_what_measures_energy_here_and_how_well(site: Path) -> None:
+    code = """
+class Meter(Offered):
+    quality, rate_hz = "by the sun", 0.5
+
+    def problem(self):
+        return "it is night"
+
+@hookimpl
+def mobiprox_meters():
+    return [Meter("sundial")]
+"""
+    distribution(site, "backends", DEVICES)
+    distribution(site, "meters", code)
+    told = CliRunner().invoke(main, ["devices"]).stdout
+    for words in ("sundial", "by the sun", "0.5", "cannot measure here", "sundial: it is night"):
+        assert words in told
+    [meter] = json.loads(CliRunner().invoke(main, ["devices", "--json"]).stdout)["meters"]
+    assert meter == {"name": "sundial", "quality": "by the sun", "rate_hz": 0.5, "problem": "it is night"}
+
+
 def test_no_usable_device_is_a_device_error(site: Path) -> None:
     assert CliRunner().invoke(main, ["devices"]).exit_code == 6

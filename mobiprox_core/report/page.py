@@ -206,7 +206,7 @@ def _energy_note(about: Mapping[str, Any] | None) -> str:
     said = [
         f"Energy: meter {about['meter']}",
         about.get("quality"),
-        f"{rate:.3g} readings a second" if rate else None,
+        f"{rate:.4g} readings a second" if rate else None,
         f"{about['seconds']:.3g} s for each level",
         f"power at rest {idle:.4g} mW, which is not subtracted" if idle is not None else None,
         f"charger: {about['charging']}" if about.get("charging") else None,

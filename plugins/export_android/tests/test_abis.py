@@ -31,7 +31,7 @@ LIBRARIES = {
 
 BUILTINS = (
     "__emutls_get_address __aeabi_ldivmod __aeabi_uldivmod __aeabi_l2d __aeabi_ul2d __aeabi_d2lz __aeabi_d2ulz __aeabi_idiv __aeabi_uidiv "
-    "__aeabi_idivmod __aeabi_uidivmod __aeabi_unwind_cpp_pr0 __aeabi_unwind_cpp_pr1 __cpu_model __cpu_indicator_init"
+    "__aeabi_idivmod __aeabi_uidivmod __aeabi_unwind_cpp_pr0 __aeabi_unwind_cpp_pr1 __cpu_model __cpu_features2 __cpu_indicator_init"
 )
 """What the compiler brings along."""
 
@@ -101,7 +101,7 @@ def build(abi: Abi, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path,
     def build(source: Path, target: str) -> Path:
         folder = tmp_path_factory.mktemp(f"build-{abi.name}")
         values = {"STUBS": stubs, "TRIPLE": abi.triple, "ABI_FLAGS": abi.flags, "DYNAMIC_LINKER": abi.dynamic_linker, "cJSON_DIR": stubs}
-        values |= {"CMAKE_TOOLCHAIN_FILE": BIONIC / "toolchain.cmake", "MOBIPROX_WARNINGS_AS_ERRORS": "ON"}
+        values |= {"CMAKE_TOOLCHAIN_FILE": BIONIC / "toolchain.cmake", "MOBIPROX_WARNINGS_AS_ERRORS": "ON", "CMAKE_C_FLAGS_RELEASE": "-O1"}
         run("cmake", "-S", source, "-B", folder, *(f"-D{name}={value}" for name, value in values.items()))
         run("cmake", "--build", folder, "--parallel", "2", "--target", target)
         [built] = [path for path in (folder / target, folder / f"lib{target}.so") if path.is_file()]

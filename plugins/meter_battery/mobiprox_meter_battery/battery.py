@@ -56,6 +56,7 @@ class Battery:
     current_unit: str = "uA"
     source: str = "auto"
     name: str = "battery"
+    quality: str = "the whole device, by the gauge of its battery"
     summary: str = "The gauge of a phone's or a laptop's battery: everything that the device consumes"
     options: Mapping[str, Any] = field(
         default_factory=lambda: {
@@ -86,6 +87,11 @@ class Battery:
             interval_s=options.get("interval_s", self.interval_s),
             current_unit=options.get("current_unit", self.current_unit),
         )
+
+    @property
+    def rate_hz(self) -> float:
+        """Readings a second that it aims at; `about` has those that it got."""
+        return 1 / self.interval_s
 
     @property
     def least_s(self) -> float:
@@ -160,7 +166,7 @@ class Battery:
                     chargers.append(state.charger)
                 done.wait(max(0.0, self.interval_s - (time.perf_counter() - began)))
 
-        reading = BatteryReading({"quality": "battery gauge, current and voltage: the whole device", "charging": None})
+        reading = BatteryReading({"quality": f"{self.quality}: current and voltage", "charging": None})
         thread = threading.Thread(target=sample, daemon=True)
         began = time.perf_counter()
         thread.start()
@@ -185,7 +191,7 @@ class Battery:
             reading.energy_mj = mean_power(within) * (ended - began)
 
     def _counted(self, before: State) -> Iterator[BatteryReading]:
-        reading = BatteryReading({"quality": "battery charge counter: the whole device, in coarse steps", "charging": None})
+        reading = BatteryReading({"quality": f"{self.quality}: charge counter, in coarse steps", "charging": None})
         began = time.perf_counter()
         yield reading
         after, seconds = self.state(), time.perf_counter() - began

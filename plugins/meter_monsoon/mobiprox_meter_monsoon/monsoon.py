@@ -50,6 +50,8 @@ class Monsoon:
     connect: Connect = connect
     phone: Callable[[str], str] | None = None
     name: str = "monsoon"
+    quality: str = "the whole device, by an instrument in place of its battery"
+    rate_hz: float = 5000.0
     summary: str = "A Monsoon power monitor in place of the battery"
     options: Mapping[str, Any] = field(
         default_factory=lambda: {
@@ -109,7 +111,7 @@ class Monsoon:
             finally:
                 started.set()
 
-        reading = MonsoonReading({"quality": "Monsoon power monitor, main channel", "charging": self._charger()})
+        reading = MonsoonReading({"quality": self.quality, "charging": self._charger()})
         thread = threading.Thread(target=sample, daemon=True)
         thread.start()
         started.wait()

@@ -56,6 +56,7 @@ class Rails:
     rails: tuple[str, ...] = ("*",)
     poll_ms: int = 250
     name: str = "rails"
+    quality: str = "supplies of the parts of a phone, counted by the phone"
     summary: str = "Energy counters on the supplies of a phone, through perfetto (Pixel 6 and later)"
     options: Mapping[str, Any] = field(
         default_factory=lambda: {
@@ -72,6 +73,11 @@ class Rails:
             },
         }
     )
+
+    @property
+    def rate_hz(self) -> float:
+        """Readings a second that it aims at; `about` has those that it got."""
+        return 1000 / self.poll_ms
 
     @property
     def least_s(self) -> float:
@@ -110,7 +116,7 @@ class Rails:
         """Measure what runs inside. Raises DeviceError where it cannot."""
         if self.shell is None:
             raise DeviceError(f"the meter 'rails' cannot measure here: {self.problem()}", mend="leave 'energy' out")
-        reading = RailsReading({"quality": "power rails, counted by the phone", "charging": self._charger()})
+        reading = RailsReading({"quality": self.quality, "charging": self._charger()})
         process = self._start(MOST_S)
         try:
             began = time.perf_counter()
@@ -124,7 +130,7 @@ class Rails:
         if why or len(powers) < len(chosen) or not powers:
             reading.about["problem"] = why or f"only {len(powers)} of {len(chosen)} rails were counted twice in {seconds:.1f} s"
         else:
-            reading.about["quality"] += f": {len(chosen)} of {len(counters.names)}"
+            reading.about["quality"] += f": {len(chosen)} of {len(counters.names)} rails"
             reading.energy_mj = sum(powers) * seconds
 
     def _chosen(self, counters: Counters) -> Sequence[int]:

@@ -33,6 +33,8 @@ class Rapl:
     tree: Path = TREE
     name: str = "rapl"
     summary: str = "Energy counters of Intel and AMD processors (Linux powercap)"
+    quality: str = "processor packages and their memory, counted by the processor"
+    rate_hz: float = 1000.0
     options: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
 
     def problem(self) -> str | None:
