@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from mobiprox_qos_accuracy.metrics import Accuracy, Agreement, MacroF1, TopK
 
-from mobiprox_core.interfaces import Truth
+from mobiprox_core.interfaces import Metric, Truth
+from mobiprox_core.testing import MetricContract
 
 SCORES = np.array([[3, 2, 1], [1, 3, 2], [2, 1, 3], [3, 1, 2]], dtype=np.float32)
 EXACT = np.array([[3, 2, 1], [3, 1, 2], [2, 1, 3], [3, 1, 2]], dtype=np.float32)
@@ -43,3 +44,9 @@ def test_macro_f1_is_that_of_scikit_learn() -> None:
     assert MacroF1().score(rows.mean(axis=0), {}) == pytest.approx(100 * wanted)
     pairs = np.stack([rows.mean(axis=0), rows[:100].mean(axis=0)])
     assert MacroF1().score(pairs, {})[1] == pytest.approx(float(MacroF1().score(pairs[1], {})))
+
+
+class TestMetricContracts(MetricContract):
+    @pytest.fixture(params=[Accuracy, Agreement, TopK, MacroF1])
+    def metric(self, request: pytest.FixtureRequest) -> Metric:
+        return request.param()

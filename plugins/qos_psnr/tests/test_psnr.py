@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from mobiprox_qos_psnr.metrics import Mse, Psnr
 
-from mobiprox_core.interfaces import Truth
+from mobiprox_core.interfaces import Metric, Truth
+from mobiprox_core.testing import MetricContract
 
 EXACT = np.array([[0.0, 1.0], [-1.0, 0.5]], np.float32)
 NEAR = EXACT + np.float32(0.1)
@@ -36,3 +37,9 @@ def test_a_perfect_output_has_as_many_decibels_as_the_ceiling(ceiling: float) ->
 def test_an_output_that_is_zero_everywhere_is_no_division_by_zero() -> None:
     nothing = np.zeros((2, 2), np.float32)
     assert np.isfinite(score(Psnr(), nothing, Truth(nothing)))
+
+
+class TestMetricContracts(MetricContract):
+    @pytest.fixture(params=[Psnr, Mse])
+    def metric(self, request: pytest.FixtureRequest) -> Metric:
+        return request.param()

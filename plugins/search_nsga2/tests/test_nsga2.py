@@ -9,6 +9,7 @@ from mobiprox_search_nsga2.plugin import Nsga2
 from mobiprox_core.configuration import EXACT, Configuration, Setting
 from mobiprox_core.interfaces import OperatorProfile, Profile, SettingProfile
 from mobiprox_core.measurement import OperatingPoint, pareto_front
+from mobiprox_core.testing import HeuristicContract
 
 
 def profile(operators: int = 8, settings: int = 6, couplings: tuple[tuple[str, ...], ...] = ()) -> Profile:
@@ -65,3 +66,15 @@ def test_children_are_the_same_for_the_same_seed_and_keep_couplings() -> None:
 def test_a_network_without_a_choice_has_no_children() -> None:
     alone = Profile((OperatorProfile("op0", (SettingProfile(EXACT, 1.0, 0.01, 0.0),)),), 1.0, 32)
     assert Nsga2().improve(alone, [OperatingPoint(Configuration({}), 0, 1)] * 2, {}, 0, np.random.default_rng(0)) == ()
+
+
+class TestNsga2Contract(HeuristicContract):
+    @pytest.fixture
+    def heuristic(self) -> Nsga2:
+        return Nsga2()
+
+
+class TestUnseededContract(TestNsga2Contract):
+    @pytest.fixture
+    def options(self) -> dict[str, bool]:
+        return {"seeded": False}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from mobiprox_search_random.plugin import Random
 
 from mobiprox_core.configuration import EXACT, Setting
 from mobiprox_core.interfaces import OperatorProfile, Profile, SettingProfile
+from mobiprox_core.testing import HeuristicContract
 
 
 def profile(operators: int = 6, settings: int = 5, couplings: tuple[tuple[str, ...], ...] = ()) -> Profile:
@@ -38,3 +40,9 @@ def test_coupled_operators_take_one_setting_and_a_seed_gives_the_same_again() ->
     first, second = (Random().search(coupled, {}, 50, np.random.default_rng(3)) for _ in range(2))
     assert first == second
     assert all(c.configuration["op1"] == c.configuration["op3"] for c in first)
+
+
+class TestRandomContract(HeuristicContract):
+    @pytest.fixture
+    def heuristic(self) -> Random:
+        return Random()
