@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from mobiprox_export_android.plugin import Android
 from mobiprox_export_android.project import TEMPLATE, write
 
 from mobiprox_core import bundle as bundles
@@ -18,12 +19,19 @@ from mobiprox_core import plugins
 from mobiprox_core.cli import main
 from mobiprox_core.errors import BundleError, UsageError
 from mobiprox_core.experiment import Choice
+from mobiprox_core.testing import ExporterContract
 from tests.fakes import distribution
 
 pytestmark = pytest.mark.opencl
 
 ROOT = Path(__file__).resolve().parents[3]
 ANDROID = "{http://schemas.android.com/apk/res/android}"
+
+
+class TestTheExporter(ExporterContract):
+    @pytest.fixture
+    def exporter(self) -> Android:
+        return Android()
 
 
 def test_the_command_writes_a_project_and_says_what_the_bundle_was_made_for(bundle: Path, tmp_path: Path) -> None:
