@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a setting was measured to do alone. loss_pp: None where it was not measured; dropped: it does not pay here."""
+    """What a setting was measured to do alone. loss: in the unit of the experiment's measure, None if not measured; dropped: it does not pay here."""
 
     exact_ms: float
     latency_ms: float
     divergence: float
-    loss_pp: float | None
+    loss: float | None
     dropped: bool
 
     def __str__(self) -> str:
         faster = self.exact_ms / self.latency_ms
         words = [f"{self.exact_ms:.4g} ms to {self.latency_ms:.4g} ms ({faster:.2f}x)", f"divergence {self.divergence:.3g} nats"]
-        words += [] if self.loss_pp is None else [f"{self.loss_pp:+.2f} pp lost"]
+        words += [] if self.loss is None else [f"loss {self.loss:+.2f}"]
         return ", ".join(words) + (", does not pay" if self.dropped else "")
 
 
@@ -82,7 +82,7 @@ def _effects(profile: Mapping[str, Any]) -> dict[tuple[OpId, str], Effect]:
         exact = operator["settings"][0]["latency_ms"]
         for dropped, settings in ((False, operator["settings"]), (True, operator.get("dropped", ()))):
             for one in settings:
-                effect = Effect(exact, one["latency_ms"], one["divergence"], one.get("loss_pp"), dropped)
+                effect = Effect(exact, one["latency_ms"], one["divergence"], one.get("loss"), dropped)
                 effects[operator["name"], str(Setting.parse(one["setting"]))] = effect
     return effects
 

@@ -77,6 +77,8 @@ def run(
         registry.notify("mobiprox_progress", progress=step)
 
     def observe(point: OperatingPoint) -> None:
+        if (measured := getattr(progress, "measured", None)) is not None:  # a sink that shows more than how far it is
+            measured(point)
         registry.notify("mobiprox_point_measured", point=point)
 
     sink(Progress("resolve", 0, 0))

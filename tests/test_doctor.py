@@ -185,3 +185,13 @@ def test_every_hook_says_since_when_it_is_there_and_none_has_outlived_its_grace(
 def test_core_provides_the_extras_that_plugins_pin() -> None:
     extras = plugins.metadata.metadata("mobiprox").get_all("Provides-Extra")
     assert {f"interface{number}" for number in hookspecs.INTERFACES} == {extra for extra in extras if extra.startswith("interface")}
+
+
+def test_the_page_on_stability_names_every_hook_with_its_version() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "stability.md").read_text()
+    for name, specified in vars(hookspecs).items():
+        if hasattr(specified, "mobiprox_spec"):
+            [row] = [line for line in page.splitlines() if line.startswith("|") and f"`{name}`" in line]
+            assert row.rstrip(" |").endswith(specified.since)
+    for number in hookspecs.INTERFACES:
+        assert f"mobiprox[interface{number}]" in page

@@ -20,10 +20,10 @@ PROFILE = {
         {
             "name": "late",
             "settings": [
-                {"setting": "exact", "latency_ms": 2.0, "latency_ci_ms": 0.1, "divergence": 0.0, "loss_pp": 0.0},
-                {"setting": "spline(degree=2)", "latency_ms": 1.0, "latency_ci_ms": 0.1, "divergence": 0.25, "loss_pp": 1.5},
+                {"setting": "exact", "latency_ms": 2.0, "latency_ci_ms": 0.1, "divergence": 0.0, "loss": 0.0},
+                {"setting": "spline(degree=2)", "latency_ms": 1.0, "latency_ci_ms": 0.1, "divergence": 0.25, "loss": 1.5},
             ],
-            "dropped": [{"setting": "curve", "latency_ms": 1.95, "latency_ci_ms": 0.1, "divergence": 0.5, "loss_pp": None}],
+            "dropped": [{"setting": "curve", "latency_ms": 1.95, "latency_ci_ms": 0.1, "divergence": 0.5, "loss": None}],
         },
         {"name": "early", "settings": [{"setting": "exact", "latency_ms": 3.0, "latency_ci_ms": 0.1, "divergence": 0.0}], "dropped": []},
     ],
@@ -55,7 +55,7 @@ def test_every_setting_is_a_sentence_with_its_measured_effect(folder: Path) -> N
         "late goes round the bend",
         "late runs with spline (degree 2: of the polynomial)",
         "    curve alone: 2 ms to 1.95 ms (1.03x), divergence 0.5 nats, does not pay",
-        "    spline(degree=2) alone: 2 ms to 1 ms (2.00x), divergence 0.25 nats, +1.50 pp lost",
+        "    spline(degree=2) alone: 2 ms to 1 ms (2.00x), divergence 0.25 nats, loss +1.50",
         "early goes round the bend",
         "    not measured",
     ]

@@ -6,7 +6,9 @@ import io
 
 import pytest
 
+from mobiprox_core.configuration import Configuration
 from mobiprox_core.interfaces import Progress
+from mobiprox_core.measurement import OperatingPoint
 from mobiprox_core.progress import ProgressPrinter
 
 
@@ -34,3 +36,20 @@ def test_elsewhere_a_line_now_and_then_says_it(seconds: float, said: str) -> Non
         show._drawn = -100.0
         show(Progress("profile", 10, 40, remaining_s=seconds))
     assert f"profile: {said}" in stream.getvalue()
+
+
+def test_the_best_so_far_stand_in_a_table_on_a_terminal_and_nothing_is_said_elsewhere() -> None:
+    points = [OperatingPoint(Configuration({}), loss, latency_ms) for loss, latency_ms in ((0.0, 4.0), (3.0, 3.5), (1.0, 2.0), (2.0, 1.0))]
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        with ProgressPrinter(stream) as show:
+            show(Progress("measure", 0, 4))
+            for point in points:
+                show.measured(point)
+        drawn = stream.getvalue().split("\x1b[J")
+        assert ("4.00x" in stream.getvalue()) == shown
+        if shown:
+            table = next(part for part in reversed(drawn) if "speedup" in part)
+            assert [line.split()[1] for line in table.splitlines() if "x" in line and "=" in line] == ["4", "2", "1"]
+            assert drawn[-1] == ""
+        else:
+            assert "\x1b" not in stream.getvalue()

@@ -99,11 +99,13 @@ def test_new_plugins_of_every_kind_are_used_in_a_run(made: dict[str, Path], tmp_
         "trace": {"dataset": "my_dataset", "split": "stream"},
         "energy": "my_meter",
     }
+    if "executor" in KINDS:
+        content["executor"] = "my_executor"
     (tmp_path / "experiment.yaml").write_text(json.dumps(content))
     done = mobiprox("run", "experiment.yaml", "--out", "out", "--json", site=site, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert {made[kind].name for kind in KINDS if kind != "exporter"} <= set(result["provenance"]["plugins"])
+    assert {made[kind].name for kind in KINDS if kind not in ("exporter", "executor")} <= set(result["provenance"]["plugins"])
     settings = {setting for level in result["levels"] for setting in level["settings"].values()}
     assert settings == {"my_technique(stride=2)"}
     assert result["levels"][0]["energy_mj"] > 0

@@ -8,9 +8,9 @@ from __future__ import annotations
 import atexit
 import gc
 
-from . import bench, bundles, devices, exchange, experiments, explaining, export, plugins
+from . import bench, bundles, devices, exchange, experiments, explaining, export, init, plugins
 from .base import main
 
-__all__ = ["bench", "bundles", "devices", "exchange", "experiments", "explaining", "export", "main", "plugins"]
+__all__ = ["bench", "bundles", "devices", "exchange", "experiments", "explaining", "export", "init", "main", "plugins"]
 
 atexit.register(gc.freeze)  # else Python looks for garbage among all that was imported before it ends: 9 ms of 150 for a short command

@@ -81,6 +81,9 @@ def load_plugins(*, warn: bool = True) -> Registry:
     if warn:
         for problem in registry.problems:
             click.echo(f"warning: {problem}", err=True)
+        for plugin in registry.plugins:
+            for warning in plugin.warnings:
+                click.echo(f"warning: {plugin}: {warning}", err=True)
     return registry
 
 

@@ -149,7 +149,7 @@ def plugins_doctor(as_json: bool) -> ExitCode:
 def plugins_new(kind: str, name: str, parent: Path) -> None:
     """Write a new plugin of some KIND that offers NAME: package, tests, README, continuous integration.
 
-    Its tests pass as it is; change it from there. Kinds: frontend, dataset, qos, technique, heuristic, backend, strategy, meter, exporter.
+    Its tests pass as it is; change it from there. Kinds: frontend, dataset, qos, technique, heuristic, backend, strategy, meter, exporter, executor.
 
     \b
     Example:

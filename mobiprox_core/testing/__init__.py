@@ -17,7 +17,20 @@ from collections.abc import Mapping
 
 import pytest
 
-_MODULES = ("backend", "dataset", "distribution", "exporter", "frontend", "heuristic", "meter", "metric", "offer", "strategy", "technique")
+_MODULES = (
+    "backend",
+    "dataset",
+    "distribution",
+    "executor",
+    "exporter",
+    "frontend",
+    "heuristic",
+    "meter",
+    "metric",
+    "offer",
+    "strategy",
+    "technique",
+)
 
 # Before the modules are imported: a failed assert of the kit then shows its values, as one in a test file does.
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES))
@@ -27,6 +40,7 @@ from .backend import BackendContract  # noqa: E402
 from .contract import Contract  # noqa: E402
 from .dataset import DatasetContract  # noqa: E402
 from .distribution import DistributionContract  # noqa: E402
+from .executor import ExecutorContract  # noqa: E402
 from .exporter import ExporterContract  # noqa: E402
 from .frontend import FrontendContract  # noqa: E402
 from .heuristic import HeuristicContract  # noqa: E402
@@ -47,6 +61,7 @@ CONTRACTS: Mapping[str, type[Contract]] = {
         StrategyContract,
         MeterContract,
         ExporterContract,
+        ExecutorContract,
     )
 }
 """Kind -> what every offer of it owes."""
@@ -57,6 +72,7 @@ __all__ = [
     "Contract",
     "DatasetContract",
     "DistributionContract",
+    "ExecutorContract",
     "ExporterContract",
     "FrontendContract",
     "HeuristicContract",

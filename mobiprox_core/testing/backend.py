@@ -241,8 +241,9 @@ def inputs() -> npt.NDArray[np.float32]:
     return np.random.default_rng(7).normal(size=(2, 3, 8, 8)).astype(np.float32)
 
 
-def expected(graph: Graph, level: int) -> npt.NDArray[np.float32]:
-    return reference.run(graph, [inputs()], (EXACT_CONFIGURATION, *LEVELS)[level], {"damped": Damped()})[0]
+def expected(graph: Graph, level: int, x: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
+    """The output of a level, for these inputs or for `inputs`."""
+    return reference.run(graph, [inputs() if x is None else x], (EXACT_CONFIGURATION, *LEVELS)[level], {"damped": Damped()})[0]
 
 
 def _off(found: Any, wanted: npt.NDArray[np.float32]) -> float:

@@ -86,7 +86,7 @@ class HeuristicContract(Contract):
     def test_it_finds_the_same_every_time(
         self, heuristic: Heuristic, options: Options, profile: Profile, found: tuple[Candidate, ...]
     ) -> None:
-        np.random.seed(1)  # noqa: NPY002  # what a careless plugin draws from
+        np.random.seed()  # noqa: NPY002  # what a careless plugin draws from
         again = tuple(heuristic.search(profile, options, COUNT, np.random.default_rng(0)))
         assert again == found, "other candidates with the same profile and seed"
 

@@ -58,9 +58,9 @@ class MeterContract(Contract):
         assert long > 1.5 * short, f"{short:.4g} mJ for 0.1 s of work, {long:.4g} mJ for 0.6 s"
 
     def test_measurements_do_not_add_up(self, able: Meter) -> None:
+        alone, _ = spent(able, 0.1)
         spent(able, 0.6)
         after, _ = spent(able, 0.1)
-        alone, _ = spent(able, 0.1)
         assert after < 3 * alone, f"{after:.4g} mJ after another measurement, {alone:.4g} mJ alone"
 
     def test_an_error_inside_comes_out(self, able: Meter) -> None:

@@ -18,7 +18,7 @@ from .offer import check_description, check_loads_lightly
 
 CLASSES = 4
 
-MOST_BYTES = 64 * 1024
+MOST_BYTES = 16 * 1024
 """What a state may take, written as JSON: it is stored with every step of a replay, and kept on phones."""
 
 Twin = Callable[[Options, Sequence[LevelCalibration], Sequence[Observation]], Sequence[int]]

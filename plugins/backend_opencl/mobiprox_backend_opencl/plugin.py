@@ -14,6 +14,7 @@ class OpenCL:
 
     name = "opencl"
     summary = "OpenCL devices of this machine; PoCL on the CPU by default"
+    preferred = True
     options: Mapping[str, Any] = {
         "type": "object",
         "properties": {

@@ -35,6 +35,7 @@ class Knapsack:
     name: str = "knapsack"
     summary: str = "multiple-choice knapsack over the profile, all latency budgets at once"
     options: Mapping[str, Any] = field(default_factory=lambda: _OPTIONS)
+    preferred: bool = True
 
     def search(self, profile: Profile, options: Options, count: int, rng: np.random.Generator) -> tuple[Candidate, ...]:
         """The fastest configuration within each of many divergence budgets, evenly spaced in log divergence.
