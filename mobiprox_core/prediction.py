@@ -72,7 +72,7 @@ class Table:
             rows = [[own[c[name]] for name, own in zip(self.operators, numbers, strict=True)] for c in configurations]
         except KeyError as error:
             raise ValueError(f"the profile has no setting {error}") from error
-        return np.array(rows, dtype=np.int16).reshape(-1, len(self.operators))
+        return np.array(rows, dtype=np.int16).reshape(len(rows), len(self.operators))
 
     def configuration(self, row: Codes) -> Configuration:
         """The inverse, of one row."""
