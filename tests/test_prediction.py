@@ -94,3 +94,11 @@ def test_random_codes_are_legal_varied_and_coupled() -> None:
     assert (codes < [len(own) for own in table.settings]).all()
     assert (codes[:, 0] == codes[:, 2]).all()
     assert {0, 4} <= set((codes != 0).sum(axis=1).tolist())
+
+
+def test_a_profile_without_operators_predicts_the_exact_network() -> None:
+    table = Table.of(Profile((), 3.0, 8))
+    saving, divergence, changed = table.sums(table.codes([Configuration({})]))
+    assert Latency(table.exact_ms)(saving, changed).tolist() == [3.0]
+    assert divergence.tolist() == [0.0]
+    assert table.codes([]).shape == (0, 0)
