@@ -104,8 +104,7 @@ class Measurer:
         """A few candidates over the whole range, then more of those whose loss can be borne; levels are chosen from what is left.
 
         The first round tells what the profile's predictions are worth, and scales them. Candidates of the second are halved twice on
-        growing parts of the data; only what may be on the front by its predicted latency is timed, and what may be on it by that timing
-        is timed again, longer. improve: what to measure besides, from all points so far, generation by generation until there is nothing.
+        growing parts of the data; those left are timed, and what may be on the front by that timing is timed again, longer. improve: what to measure besides, from all points so far, generation by generation until there is nothing.
         """
         started = perf_counter()
         spread = evenly(candidates, self.effort.first)
@@ -117,13 +116,7 @@ class Measurer:
         near = evenly(within_reach(candidates, first, demands.max_loss), count)
         costs = predicted_ms(near, Table.of(profile), first, exact)
         survivors = self.survivors([c.configuration for c in near], costs, judge, demands.max_loss)
-        own = {i: self.loss("tune", judge, near[i].configuration) for i in survivors}
-        bearable = [i for i in survivors if own[i].upper <= demands.max_loss]
-        promising = [
-            near[bearable[k]].configuration
-            for k in contenders([own[i].value for i in bearable], [costs[i] for i in bearable], demands.max_loss)
-        ]
-        points |= self.points(promising, judge, exact.latency_ms)
+        points |= self.points([near[i].configuration for i in survivors], judge, exact.latency_ms)
         for generation in count_up():
             children = [c.configuration for c in improve(tuple(points.values()), generation) if c.configuration not in points]
             if not children:

@@ -100,13 +100,13 @@ def within_reach(
 ) -> tuple[Candidate, ...]:
     """Candidates not measured yet that may become levels: beyond what was measured to lose nothing, and short of what loses too much.
 
-    candidates: by rising divergence. Losses rise with it but for noise, so the last good one counts, and the first bad one after it;
+    candidates: by rising divergence. Losses rise with it but for noise, so the last good one counts, by its upper end, and the first bad one;
     what lies before the last one without any loss is slower than that one, and no better.
     """
-    losses = [(c.divergence, measured[c.configuration].qos_loss) for c in candidates if c.configuration in measured]
-    good = max((divergence for divergence, loss in losses if loss <= max_loss), default=0.0)
-    limit = min((divergence for divergence, _ in losses if divergence > good), default=float("inf"))
-    free = max((divergence for divergence, loss in losses if loss <= 0), default=0.0)
+    known = [(c.divergence, measured[c.configuration]) for c in candidates if c.configuration in measured]
+    good = max((divergence for divergence, point in known if point.upper <= max_loss), default=0.0)
+    limit = min((divergence for divergence, _ in known if divergence > good), default=float("inf"))
+    free = max((divergence for divergence, point in known if point.qos_loss <= 0), default=0.0)
     return tuple(c for c in candidates if c.configuration not in measured and free < c.divergence < limit)
 
 
