@@ -21,7 +21,7 @@ from .lab import Lab, side_by_side, through
 from .ledger import Journal, Json
 from .measurement import OperatingPoint
 from .prediction import POWERS, Latency, RawLoss, Scale, Table, Trust, additive, trust
-from .qos import Judge, Loss, Statistics
+from .qos import Judge, Statistics
 from .selection import Demands, choose, contenders, evenly, halved, within_reach
 
 if TYPE_CHECKING:
@@ -158,11 +158,6 @@ class Measurer:
                 kept = halved([(o.value, o.ci / 1.96) for o in own], [costs[i] for i in alive], max_loss, self.effort.least)
                 alive = [alive[k] for k in kept]
         return alive
-
-    def loss(self, split: str, judge: Judge, configuration: Configuration) -> Loss:
-        """Of a configuration, on all data of a split."""
-        exact, rows = self.statistics(split, judge, [EXACT_CONFIGURATION, configuration])
-        return judge.loss(exact, rows)
 
     def points(
         self, configurations: Sequence[Configuration], judge: Judge, exact_ms: float | None = None
