@@ -58,7 +58,7 @@ def initial(model: Path, registry: Registry, folder: Path, dataset: Mapping[str,
         "techniques:",
         *(f"  - {name}" for name, *_ in techniques),
         f"search: {{heuristic: {_first('heuristic', registry)}, levels: 10}}    # 'mobiprox plugins info NAME' shows the options",
-        f"backend: {_backend(registry)}",
+        f"backend: {first_backend(registry)}",
     ]
     strategies = [n for n in registry.names("strategy") if not registry.get("strategy", n).options.get("required")]
     lines += [f"# strategy: NAME    # when to change the level at run time: {', '.join(strategies)}"] if strategies else []
@@ -153,7 +153,7 @@ def _first(kind: str, registry: Registry) -> str:
     return min(names, key=lambda name: not getattr(registry.get(kind, name), "preferred", False))
 
 
-def _backend(registry: Registry) -> str:
+def first_backend(registry: Registry) -> str:
     """The first choice among backends that have a usable device, else the first choice at all."""
     usable = [n for n in registry.names("backend") if any(report.problem is None for report in registry.get("backend", n).devices())]
     if not usable:

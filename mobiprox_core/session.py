@@ -248,7 +248,7 @@ def open_model(
     settings: Mapping[OpId, str | Setting] | None = None,
     device: str | int = "auto",
     calibrate: npt.NDArray[np.float32] | None = None,
-    backend: str = "opencl",
+    backend: str | None = None,
     registry: Registry | None = None,
     recalibrate: Grade | None = "affine",
 ) -> Model:
@@ -256,11 +256,12 @@ def open_model(
 
     settings: operator name -> setting, spelt as in files; operators left out are exact. calibrate: float32[N, ...], inputs that
     settings are fitted to, and then the whole configuration; without them, settings that need some are not legal. recalibrate: how the
-    configuration is corrected, None for not at all.
+    configuration is corrected, None for not at all. backend: the first choice among those with a device if left out.
 
     Raises UsageError for an unknown operator or an illegal setting, with the one that was probably meant; DataError for calibration
     inputs that the network cannot take.
     """
+    from .initial import first_backend
     from .lowering import lower
     from .network import Network
 
@@ -273,7 +274,7 @@ def open_model(
         calibrate = _calibration_inputs(calibrate, graph)
     legal = {op.name: legal_settings(op, graph, techniques, fitted=calibrate is not None) for op in graph.operators}
     configuration = Configuration({name: checked_setting(name, spelt, legal, techniques) for name, spelt in (settings or {}).items()})
-    opened = registry.get("backend", backend).open({} if device == "auto" else {"device": device})
+    opened = registry.get("backend", backend or first_backend(registry)).open({} if device == "auto" else {"device": device})
     statistics, corrections = _fitted(network, opened, calibrate, techniques, recalibrate)
     levels = [Configuration({}), configuration]
     runner = opened.load(lower(graph, opened.info, techniques, {}, levels, statistics=statistics, corrections=corrections))

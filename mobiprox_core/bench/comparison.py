@@ -7,13 +7,14 @@ import random
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__, plugins, reference
 from ..configuration import EXACT_CONFIGURATION, Configuration
 from ..errors import DeviceError, UsageError
+from ..initial import first_backend
 from ..interfaces import Progress, ProgressSink, Technique
 from ..network import Network
 from . import noise, ratios
@@ -43,7 +44,7 @@ EXACT = "exact"
 class Request:
     """What to compare. against: names of engines, None for all that are installed. settings: as ``--set`` takes them.
 
-    backend, options: whose device runs our side. threads: None for all of the device's, and as many for the others.
+    backend, options: whose device runs our side; empty for the first choice among those with a device. threads: None for all of the device's, and as many for the others.
     block_s: seconds of one timed block. paying: apply a setting only to operators that become faster by it.
     """
 
@@ -52,7 +53,7 @@ class Request:
     settings: tuple[str, ...] = ()
     batch: int = 1
     threads: int | None = None
-    backend: str = "opencl"
+    backend: str = ""
     options: Mapping[str, Any] | None = None
     rounds: int = 15
     block_s: float = 0.2
@@ -79,6 +80,7 @@ def bench(request: Request, registry: Registry | None = None, progress: Progress
     the network or computes something else, and whatever the frontend raises.
     """
     registry = registry or plugins.load()
+    request = request if request.backend else replace(request, backend=first_backend(registry))
     rivals = installed() if request.against is None else tuple(dict.fromkeys(request.against))
     check_installed(rivals)
     if len(set(request.settings)) < len(request.settings):

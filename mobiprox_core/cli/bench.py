@@ -19,7 +19,7 @@ from .base import as_json, load_plugins, main, print_json
 )
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs per inference.")
 @click.option("--threads", type=click.IntRange(1), help="Of every engine; all that the device has if left out.")
-@click.option("--backend", metavar="NAME", default="opencl", show_default=True, help="A backend, as NAME or '{NAME: {option: value}}'.")
+@click.option("--backend", metavar="NAME", help="A backend, as NAME or '{NAME: {option: value}}'; one that has a device if left out.")
 @click.option("--device", help="Its option 'device': an index of 'mobiprox devices', or part of a name.")
 @click.option("--paying", is_flag=True, help="Apply a setting only to operators that it makes at least 5 % faster here.")
 @click.option("--rounds", type=click.IntRange(1), default=15, show_default=True, help="Undisturbed rounds to aim at.")
@@ -34,7 +34,7 @@ def bench(
     settings: tuple[str, ...],
     batch: int,
     threads: int | None,
-    backend: str,
+    backend: str | None,
     device: str | None,
     paying: bool,
     rounds: int,
@@ -53,10 +53,11 @@ def bench(
     """
     from .. import experiment
     from ..bench import comparison, text
+    from ..initial import first_backend
     from ..progress import ProgressPrinter
 
     registry = load_plugins()
-    chosen = experiment.choose("backend", backend, registry, "--backend")
+    chosen = experiment.choose("backend", backend or first_backend(registry), registry, "--backend")
     options = dict(chosen.options) if device is None else {**chosen.options, "device": int(device) if device.isdecimal() else device}
     engines = None if against is None else tuple(name.strip() for name in against.split(",") if name.strip() not in ("", "none"))
     request = comparison.Request(
