@@ -454,6 +454,12 @@ def test_a_hot_phone_cools_down_first_but_not_for_ever(phone: Device, options: O
     device.close()
 
 
+def test_meters_read_the_phones_gauges(phone: Device, options: Options) -> None:
+    device = Android().open(options)
+    assert "voltage: 4012" in device.shell("dumpsys battery")  # type: ignore[attr-defined]
+    device.close()
+
+
 # -------------------------------------------------------------------------------------------------------------------- several phones
 
 
