@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from . import tuning
 from .batches import filled, sized
 from .configuration import EXACT_CONFIGURATION, Configuration, KnobSetting, KnobSpace, OpId, Setting
 from .correction import CorrectionsOf, none
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .interfaces import Floats
+    from .lowering.ways import Way
     from .network import Network
     from .plan import ExecutionPlan
     from .recalibration import Recalibrator
@@ -55,6 +57,7 @@ class Lab:
         self.calibration = calibration
         self.corrections: CorrectionsOf = none if recalibrator is None else recalibrator
         self.meter: Meter | None = None
+        self.ways: Mapping[str, Way] = {}
         self._fitted: set[tuple[OpId, KnobSetting]] = set()
         self._loaded: tuple[tuple[object, ...], Runner] | None = None
 
@@ -93,6 +96,11 @@ class Lab:
             with suppress(InfeasibleSetting):  # whoever lowers it will find out
                 self.techniques[knobs.technique].prepare(knobs, graph[op], self.statistics(op))
 
+    def tune(self, levels: Sequence[Configuration], progress: ProgressSink) -> None:
+        """Find out how to compute the exact network and these levels fastest; see `tuning`."""
+        graph = self.network.at_batch(self.single)
+        self.ways = tuning.tuned(graph, self.device, self.techniques, levels, statistics=self.statistics, progress=progress)
+
     def lower(self, configurations: Sequence[Configuration], batch: int) -> ExecutionPlan:
         """The plan with these levels; the first is exact."""
         return self.plan(batch, {}, configurations)
@@ -115,6 +123,7 @@ class Lab:
             keep_activations=keep_activations,
             statistics=self.statistics,
             corrections=self.corrections,
+            ways=self.ways,
         )
 
     def size_bytes(self, configurations: Sequence[Configuration]) -> list[int]:

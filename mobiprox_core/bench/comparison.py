@@ -79,6 +79,8 @@ def bench(request: Request, registry: Registry | None = None, progress: Progress
     Raises UsageError for an unknown or missing engine or an illegal setting, LoweringError and DeviceError where an engine cannot run
     the network or computes something else, and whatever the frontend raises.
     """
+    from ..tuning import limit_s
+
     registry = registry or plugins.load()
     request = request if request.backend else replace(request, backend=first_backend(registry))
     rivals = installed() if request.against is None else tuple(dict.fromkeys(request.against))
@@ -97,7 +99,9 @@ def bench(request: Request, registry: Registry | None = None, progress: Progress
         inputs = _inputs(graph, request.seed)
         task = _task(network, request.batch, inputs, Path(folder))
         ours, *others = (stack.enter_context(Process(engine)) for engine in (OURS, *rivals))
-        progress(Progress("engines", 0, 0, ", ".join((OURS, *rivals))))
+        progress(
+            Progress("engines", 0, 0, f"{', '.join((OURS, *rivals))}; {OURS} is tuned for what it has not met, at most {limit_s():g} s")
+        )
         about = ours.ask("load", engine=OURS, task={**task, **_our_part(request, registry, levels)})
         threads = request.threads or (about["threads"] if about["device"]["kind"] == "cpu" else noise.cores())
         abouts = {o.engine: o.ask("load", engine=o.engine, task={**task, "threads": threads}) for o in others}

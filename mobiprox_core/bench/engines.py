@@ -119,12 +119,15 @@ class Mobiprox:
     def __init__(self, task: Task) -> None:
         from .. import plugins
         from ..lowering import lower
+        from ..tuning import tuned
 
         registry = plugins.load()
         techniques = {name: registry.get("technique", name) for name in registry.names("technique")}
         self._device = registry.get("backend", task.backend).open(task.options or {})
+        graph, levels = _graph(task), [Configuration.from_json(c) for c in task.configurations]
+        ways = tuned(graph, self._device, techniques, levels)
         begin = perf_counter()
-        plan = lower(_graph(task), self._device.info, techniques, {}, [Configuration.from_json(c) for c in task.configurations])
+        plan = lower(graph, self._device.info, techniques, {}, levels, ways=ways)
         self._runner = self._device.load(plan)
         self._inputs = task.inputs
         self.about = {
