@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from adb_device import Device
 from mobiprox_backend_android import device as devices
+from mobiprox_backend_android.plugin import Android
 from mobiprox_backend_opencl.plugin import OpenCL
 
 from mobiprox_core import experiment as experiments
@@ -31,6 +32,7 @@ QUICK = pipeline.Effort(
     profile.Effort(samples=32, setting_s=0.002, output_s=1.0),
     measure.Effort(first=4, least=4, most=8, loss_s=0.5, round_s=0.02, confirm_s=0.05),
 )
+REAL = "MOBIPROX_TEST_ADB_SERIAL" in os.environ
 FAULTS = 10
 
 
@@ -133,16 +135,17 @@ def test_a_run_that_had_to_give_up_is_taken_up_again(phone: Device, experiment: 
     assert told.measurements - len(journal(tmp_path / "out")) <= measurements - len(journal(tmp_path / "undisturbed")) + 2
 
 
-def test_the_whole_loop_gives_the_losses_of_this_machine(phone: Device, experiment: Path, tmp_path: Path) -> None:
+def test_the_whole_loop_gives_the_losses_of_this_machine(options: Options, experiment: Path, tmp_path: Path) -> None:
+    """Bit for bit on the test device, which is this machine; on a real phone sums are rounded otherwise."""
     registry = plugins.load()
     loaded = experiments.load(experiment, registry)
     result = pipeline.run(loaded, registry, tmp_path / "out", effort=QUICK)
     told = json.loads((tmp_path / "out" / "result.json").read_text())
     assert told["device"]["backend"] == "android"
-    assert "Test Device" in told["device"]["name"]
     remarks = told["provenance"]["remarks of the device"]
+    assert remarks["phone"] == options["serial"]
     assert remarks["measurements"] > 0
-    assert remarks["temperature_c"] == [31.5, 31.5]
+    assert remarks["temperature_c"] == [31.5, 31.5] or REAL
     assert told["replay"] is not None
 
     resolved = resolve(loaded, registry)
@@ -154,12 +157,15 @@ def test_the_whole_loop_gives_the_losses_of_this_machine(phone: Device, experime
     assert resolved.tune.labels is not None
     accuracy = [float((predicted == resolved.tune.labels).mean()) for predicted in labels]
     for level, value in zip(told["levels"], accuracy, strict=True):
-        assert level["qos_loss_pp"] == pytest.approx(100 * (accuracy[0] - value), abs=1e-9)
+        assert level["qos_loss_pp"] == pytest.approx(100 * (accuracy[0] - value), abs=0.5 if REAL else 1e-9)
 
     again = pipeline.measure_bundle(result.bundle, registry, None, lambda step: None)
     assert len(again["levels"]) == len(told["levels"])
     assert all(0 < level["latency_ms"] < 1000 for level in again["levels"])
-    assert list(phone.files.iterdir()) == []
+    left = Android().open({**options, "keep": True})
+    assert left.phone.link.size(left.phone.place("bundles")) is not None  # type: ignore[attr-defined]
+    left.phone.clean()  # type: ignore[attr-defined]
+    assert left.phone.link.size(left.phone.folder) is None  # type: ignore[attr-defined]
 
 
 def test_a_configuration_that_crashes_is_missing_from_the_levels_and_told_of(phone: Device, experiment: Path, tmp_path: Path) -> None:
