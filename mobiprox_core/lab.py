@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from . import tuning
@@ -13,7 +14,7 @@ from .configuration import EXACT_CONFIGURATION, Configuration, KnobSetting, Knob
 from .correction import CorrectionsOf, none
 from .energy import Energy, measure
 from .errors import DeviceError, InfeasibleSetting
-from .interfaces import Device, Meter, Progress, ProgressSink, Runner, Statistics, Technique
+from .interfaces import Device, Job, Meter, Progress, ProgressSink, Runner, Statistics, Technique, Workforce
 from .lowering import lower
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .interfaces import Floats
     from .lowering.ways import Way
     from .network import Network
-    from .plan import ExecutionPlan
+    from .plan import DeviceInfo, ExecutionPlan
     from .recalibration import Recalibrator
     from .statistics import Calibration
 
@@ -58,6 +59,7 @@ class Lab:
         self.corrections: CorrectionsOf = none if recalibrator is None else recalibrator
         self.meter: Meter | None = None
         self.ways: Mapping[str, Way] = {}
+        self.workforce: Workforce | None = None
         self._fitted: set[tuple[OpId, KnobSetting]] = set()
         self._loaded: tuple[tuple[object, ...], Runner] | None = None
 
@@ -68,6 +70,8 @@ class Lab:
 
     def __exit__(self, *_: object) -> None:
         self.unload()
+        if self.workforce is not None:
+            self.workforce.close()
 
     @property
     def single(self) -> int:
@@ -112,11 +116,12 @@ class Lab:
         levels: Sequence[Configuration] = (),
         *,
         keep_activations: bool = False,
+        info: DeviceInfo | None = None,
     ) -> ExecutionPlan:
-        """As `lowering.lower`, for this network and device."""
+        """As `lowering.lower`, for this network and this device, or another."""
         return lower(
             self.network.at_batch(batch),
-            self.device.info,
+            info or self.device.info,
             self.techniques,
             settings,
             levels,
@@ -161,6 +166,11 @@ class Lab:
 
     def time(self, configurations: Sequence[Configuration], seconds: float) -> list[npt.NDArray[np.float64]]:
         """Milliseconds of whole inferences, float64[R] per configuration, interleaved over about `seconds`."""
+        if self.workforce is not None:
+            levels = self.lower(configurations, self.single).levels
+            far = self.workforce.time(partial(self._plan_of, configurations, self.single), self.first(self.single), None, levels, seconds)
+            if far is not None:
+                return far
         runner = self.levels(configurations, self.single)
         runner.run(self.first(self.single))
         return runner.time(None, runner.plan.levels, seconds)
@@ -180,6 +190,21 @@ class Lab:
             results.append(through(runner, inputs))
             done(level)
         return results
+
+    def outputs_of_workers(self, configurations: Sequence[Configuration], inputs: Floats) -> list[Floats]:
+        """As `outputs`, by the workforce; the batches of all configurations are shared out."""
+        import numpy as np
+
+        assert self.workforce is not None
+        levels = self.lower(configurations, self.many).levels
+        starts = range(0, len(inputs), self.many)
+        runs = tuple((level, None) for level in levels)
+        jobs = [Job(tuple(range(start, min(start + self.many, len(inputs)))), runs) for start in starts]
+        found = dict(self.workforce.outputs(partial(self._plan_of, configurations, self.many), inputs, jobs))
+        return [np.concatenate([found[job][level] for job in range(len(jobs))]) for level in range(len(levels))]
+
+    def _plan_of(self, configurations: Sequence[Configuration], batch: int, info: DeviceInfo) -> ExecutionPlan:
+        return self.plan(batch, {}, configurations, info=info)
 
     def energy(self, configurations: Sequence[Configuration], meter: Meter, seconds: float) -> Energy:
         """Of one inference per configuration, each a mean over about `seconds`."""

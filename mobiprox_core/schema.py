@@ -128,6 +128,7 @@ def experiment_schema(registry: Registry, mentioned: Container[str] | None = Non
             },
             "trace": {**data, "description": "a stream that is replayed with the strategy"},
             "energy": _named("meter", registry, mentioned),
+            "executor": _named("executor", registry, mentioned),
             "seed": {"type": "integer", "minimum": 0, "default": 0, "description": "of everything random"},
         },
         "required": ["mobiprox", "model", "data", "techniques", "search", "backend"],

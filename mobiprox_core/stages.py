@@ -87,6 +87,9 @@ def open_lab(resolved: Resolved, progress: ProgressSink = lambda progress: None)
             if resolved.meter is not None and experiment.energy is not None:
                 with experiment.at("energy"):
                     lab.meter = meter_at(resolved.meter, experiment.energy.options, device)
+            if resolved.executor is not None and experiment.executor is not None:
+                with experiment.at("executor"):
+                    lab.workforce = resolved.executor.open(experiment.executor.options, experiment.backend)
             lab.tune((), progress)
             yield lab
         tell_programs(device, progress)
