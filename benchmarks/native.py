@@ -46,7 +46,7 @@ def resident_bytes(plan: ExecutionPlan, device: Any) -> int:
 
 
 def switch_ns(folder: Path) -> float:
-    command = [build_runner(cache_folder() / "native"), "--profile", folder, "--rounds", "1", "--seconds", "0"]
+    command = [str(build_runner(cache_folder() / "native")), "--profile", str(folder), "--rounds", "1", "--seconds", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=host_environment())
     return next(float(event["ns"]) for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "switch")
 
