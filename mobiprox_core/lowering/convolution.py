@@ -249,7 +249,8 @@ class _Sum:
         """The way that was chosen for this shape."""
         op, output, weight = self.op, self.b.output.layout, self.op.constants["weight"]
         what = (op.kind, weight.shape, op.attributes.get("strides"), op.attributes.get("dilations"), op.residual is not None)
-        words = (*what, output, self.pixels.shape[1], self.read.row_stride, geometry(self.tables), self.writes.kind, self.added.kind)
+        shape = geometry(replace(self.tables, scale=None))  # a correction's scale is as good as none
+        words = (*what, output, self.pixels.shape[1], self.read.row_stride, shape, self.writes.kind, self.added.kind)
         return self.b.choose(sha256(repr(words).encode()).hexdigest()[:24], legal)
 
     def _shares(self, way: Way, panels: int) -> _Shares:
