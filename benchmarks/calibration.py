@@ -1,16 +1,19 @@
 """What fitting to calibration inputs saves, with one setting on all convolutions but the first: deliberately extreme, a search would mix.
 
-    MOBIPROX_DATA=../shared/data python benchmarks/calibration.py [NETWORK ...]
+    MOBIPROX_DATA=../shared/data python benchmarks/calibration.py [--write] [NETWORK ...]
 
-Prints a table of accuracy lost on test data, in percentage points. Calibration inputs are disjoint from test inputs; their labels are
-not looked at. Everything runs on the default OpenCL device.
+Prints a table of accuracy lost on test data, in percentage points: the paper's rescaling, the same elements fitted, as many chosen and
+fitted, and both corrected (recalibrate: affine). Calibration inputs are disjoint from test inputs; their labels are not looked at.
+Everything runs on the default OpenCL device. --write puts the table into docs/calibration.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,14 +22,21 @@ from time import perf_counter
 from mobiprox_core import plugins
 from mobiprox_core.batches import BATCH
 from mobiprox_core.configuration import Configuration, Setting
+from mobiprox_core.correction import CorrectionsOf, none
 from mobiprox_core.interfaces import Device
 from mobiprox_core.lab import through
 from mobiprox_core.lowering import lower
 from mobiprox_core.network import Network
 from mobiprox_core.plugins import Registry
+from mobiprox_core.recalibration import Recalibrator
 from mobiprox_core.statistics import Calibration
 
 FOLDER = Path(os.environ.get("MOBIPROX_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+PAGE = Path(__file__).parents[1] / "docs" / "calibration.md"
+MARKS = "<!-- uniform settings: made by benchmarks/calibration.py -->", "<!-- end of uniform settings -->"
+
+COLUMNS = ("rescaled", "refit", "chosen", "refit + affine", "chosen + affine")
 
 KEPT = {"3/4": (4, "keep=3, of=4"), "2/3": (3, "keep=2, of=3"), "1/2": (2, "keep=1, of=2")}
 """What is kept -> the stride that keeps as much, and how a choice says it."""
@@ -70,8 +80,18 @@ class Row:
     losses_pp: Mapping[str, float]
 
 
-def measure(name: str, device: Device, registry: Registry, folder: Path, tests: int | None = None) -> tuple[float, list[Row]]:
-    """Exact accuracy in per cent, and the rows of a network. folder: for what is kept of statistics and fits. tests: inputs at most."""
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One network: exact accuracy in per cent, seconds that statistics, fits and choices took, and those of one correction, on average."""
+
+    exact: float
+    rows: Sequence[Row]
+    fit_s: float
+    correction_s: float
+
+
+def measure(name: str, device: Device, registry: Registry, folder: Path, tests: int | None = None) -> Result:
+    """folder: for what is kept of statistics and fits. tests: inputs at most."""
     case = CASES[name]
     network = Network.from_model(registry.get("frontend", "onnx").load({"path": f"{name}.onnx"}, FOLDER), name)
     dataset, where = registry.get("dataset", case.dataset), {"path": str(FOLDER.resolve())}
@@ -81,33 +101,63 @@ def measure(name: str, device: Device, registry: Registry, folder: Path, tests: 
     graph = network.at_batch(BATCH)
     names = [op.name for op in graph.operators if op.kind == "conv"][1:]
     variants = {(kept, variant): setting for kept in KEPT for variant, setting in settings(kept).items()}
-    configurations = [Configuration({}), *(Configuration(dict.fromkeys(names, setting)) for setting in variants.values())]
+    plain = {key: Configuration(dict.fromkeys(names, setting)) for key, setting in variants.items()}
     techniques = {"filter_sampling": registry.get("technique", "filter_sampling")}
     known = Calibration(network, device, fitted_to, folder=folder)
-    runner = device.load(lower(graph, device.info, techniques, {}, configurations, statistics=known))
-    right = []
-    for level in range(len(configurations)):
-        runner.set_level(level)
-        right.append(float((through(runner, test.inputs).argmax(1) == test.labels).mean()) * 100)
-    runner.close()
-    lost = {key: right[0] - value for key, value in zip(variants, right[1:], strict=True)}
-    return right[0], [Row(kept, {variant: lost[kept, variant] for variant in settings(kept)}) for kept in KEPT]
+
+    def accuracies(levels: Sequence[Configuration], corrections: CorrectionsOf) -> list[float]:
+        """Of the exact network and these, in per cent."""
+        plan = lower(graph, device.info, techniques, {}, [Configuration({}), *levels], statistics=known, corrections=corrections)
+        with closing(device.load(plan)) as runner:
+            right = []
+            for level in range(len(plan.levels)):
+                runner.set_level(level)
+                right.append(float((through(runner, test.inputs).argmax(1) == test.labels).mean()) * 100)
+        return right
+
+    started = perf_counter()
+    lower(graph, device.info, techniques, {}, list(plain.values()), statistics=known)
+    fitted = perf_counter()
+    fitted_settings = {key: configuration for key, configuration in plain.items() if key[1] != "rescaled"}
+    recalibrator = Recalibrator(known, techniques, "affine")
+    found = {configuration: recalibrator(configuration) for configuration in fitted_settings.values()}
+    done = perf_counter()
+    exact, *uncorrected = accuracies(list(plain.values()), none)
+    _, *afterwards = accuracies(list(fitted_settings.values()), lambda configuration: found.get(configuration, {}))
+    lost = {key: exact - value for key, value in zip(plain, uncorrected, strict=True)}
+    lost |= {(kept, f"{name} + affine"): exact - value for (kept, name), value in zip(fitted_settings, afterwards, strict=True)}
+    rows = [Row(kept, {variant: lost[kept, variant] for variant in COLUMNS}) for kept in KEPT]
+    return Result(exact, rows, fitted - started, (done - fitted) / len(found))
+
+
+def table(results: Mapping[str, Result]) -> str:
+    """Markdown."""
+    lines = [f"| network (exact) | kept | {' | '.join(COLUMNS)} |", f"| --- | --- |{' --- |' * len(COLUMNS)}"]
+    for name, result in results.items():
+        for row in result.rows:
+            losses = " | ".join(f"{row.losses_pp[variant]:.1f}" for variant in COLUMNS)
+            lines.append(f"| `{name}` ({result.exact:.1f} %) | {row.kept} | {losses} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"some of {', '.join(CASES)}; all if none is named")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/calibration.md")
+    options = parser.parse_args()
     registry = plugins.load()
     device = registry.get("backend", "opencl").open({})
-    print(f"{device.info.name}, {device.info.isa}\n")
-    print("| network (exact) | kept | rescaled | refit | chosen | seconds |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for name in sys.argv[1:] or CASES:
+    results = {}
+    for name in options.networks or CASES:
         with TemporaryDirectory() as folder:
-            started = perf_counter()
-            exact, rows = measure(name, device, registry, Path(folder))
-            seconds = perf_counter() - started
-        for row in rows:
-            losses = " | ".join(f"{loss:.1f}" for loss in row.losses_pp.values())
-            print(f"| {name} ({exact:.1f}) | {row.kept} | {losses} | {seconds:.0f} |", flush=True)
+            results[name] = measure(name, device, registry, Path(folder))
+        seconds = f"{results[name].fit_s:.0f} s of statistics, fits and choices; {results[name].correction_s:.1f} s per correction"
+        print(f"{name}: {seconds}", file=sys.stderr, flush=True)
+    print(table(results))
+    if options.write:
+        begin, end = MARKS
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+        PAGE.write_text(f"{before}{begin}\n{table(results)}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
     device.close()
 
 

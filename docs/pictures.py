@@ -123,7 +123,38 @@ def adaptation() -> str:
     return svg(950, 236, parts, "While confidence is high the level rises to cheaper ones; when it falls the level goes back to exact")
 
 
-PICTURES = {"stages": stages, "perforation": perforation, "sampling": sampling, "adaptation": adaptation}
+def recalibration() -> str:
+    """An exact network above, a level below: each of its operators is corrected towards what stands above it."""
+    parts = [
+        text(20, 66, "exact network", anchor="start", bold=True),
+        text(20, 196, "one level", anchor="start", bold=True),
+        text(20, 214, "of the bundle", anchor="start", bold=True),
+        text(20, 24, "the same unlabelled inputs go through both, operator by operator, from left to right", anchor="start"),
+    ]
+    names = [("conv 1", "1 of 2 rows"), ("conv 2", "1 of 3 elements"), ("conv 3", "exact"), ("dense", "1 of 2 elements")]
+    for i, (name, setting) in enumerate(names):
+        x = 166 + 168 * i
+        parts += [*box(x, 38, 140, 46, name), *box(x, 178, 140, 46, name, setting)]
+        parts += [arrow(x - 30, 61, x - 2, 61), arrow(x - 30, 201, x - 2, 201)]
+        parts += [arrow(x + 46, 86, x + 46, 119), arrow(x + 94, 176, x + 94, 143)]
+        parts += [text(x + 38, 106, "t", anchor="end", size=12), text(x + 102, 164, "y", anchor="start", size=12)]
+        parts.append(text(x + 70, 134, "scale * y + bias  =  t", size=12))
+    parts.append(
+        text(
+            20,
+            252,
+            "affine: scale and bias per channel, least squares; full: the kept weights. It reads what the corrected operators",
+            size=12,
+            anchor="start",
+        )
+    )
+    parts.append(
+        text(20, 268, "before it give, and aims at what the exact network gives; so errors do not add up.", size=12, anchor="start")
+    )
+    return svg(830, 282, parts, "Each operator of a level is corrected so that it gives what it gives in the exact network")
+
+
+PICTURES = {"stages": stages, "perforation": perforation, "sampling": sampling, "recalibration": recalibration, "adaptation": adaptation}
 
 
 def main() -> None:

@@ -121,15 +121,15 @@ def _convolution(work: Work, x: Floats, weight: Floats, bias: Floats, shape: Seq
         reach.append(int(lines[-1]) * op["strides"][axis] + (kernel[axis] - 1) * op["dilations"][axis] + 1)
     more = (max(bottom, reach[0] - images.shape[2] - top), max(right, reach[1] - images.shape[3] - left))
     padded = np.pad(images, ((0, 0), (0, 0), (top, more[0]), (left, more[1])))
-    lines = len(tables.rows), len(tables.columns)
-    y = np.empty((len(x), outputs, *lines), np.float32)
-    step = max(1, _PATCH_BYTES // (4 * len(tables.taps) * lines[0] * lines[1] * (work.group if _is_depthwise(work) else 1)))
+    computed = len(tables.rows), len(tables.columns)
+    y = np.empty((len(x), outputs, *computed), np.float32)
+    step = max(1, _PATCH_BYTES // (4 * len(tables.taps) * computed[0] * computed[1] * (work.group if _is_depthwise(work) else 1)))
     for start in range(0, len(x), step):
         part = padded[:, start : start + step]
         sums = _depthwise(work, part, weight) if _is_depthwise(work) else _products(work, part, weight)
         y[start : start + step] = sums.transpose(1, 0, 2, 3)
     y += bias[:, None, None]
-    if lines == (height, width):
+    if computed == (height, width):
         return y
     whole = np.zeros((len(x), outputs, height, width), np.float32)
     whole[:, :, tables.rows[:, None], tables.columns] = y

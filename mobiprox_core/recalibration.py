@@ -19,7 +19,6 @@ then the affine correction of what fills make of it. Weights are rounded to half
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from .interfaces import Floats
     from .statistics import Calibration
 
-    Doubles = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
 
 VERSION = 1
@@ -55,6 +53,8 @@ MOST_ROWS = 24_000
 
 MOST_BYTES = 512 << 20
 """Of wanted outputs at these positions, all operators together; where that is too little, fewer positions are looked at."""
+
+_FLUSH_ROWS = 8_192  # patches whose products are summed up in float32 before they are added in float64
 
 SHRINKAGE = 1e-3
 RIDGE = 1e-3
@@ -84,6 +84,7 @@ class Recalibrator:
         self._inputs = [filled(chosen[start : start + batch], batch) for start in range(0, len(chosen), batch)]
         self._fitted = [op for op in self.graph.operators if op.kind in ("conv", "dense")]
         self._targets: dict[OpId, Floats] | None = None
+        self._rows: dict[OpId, list[Ints]] = {}
 
     def __call__(self, configuration: Configuration) -> Corrections:
         """Of the operators whose outputs are not exact; none for the exact configuration.
@@ -148,6 +149,11 @@ class Recalibrator:
 
     def rows(self, operator: Operator) -> list[Ints]:
         """Output positions of every chunk that are looked at, flattened (n, h, w); only those of calibration inputs."""
+        if operator.name not in self._rows:
+            self._rows[operator.name] = self._drawn(operator)
+        return self._rows[operator.name]
+
+    def _drawn(self, operator: Operator) -> list[Ints]:
         batch = self.graph.batch
         size = self.positions(operator) // batch
         outputs = sum(len(op.constants["weight"]) for op in self._fitted)
@@ -256,45 +262,50 @@ class _Walk:
         return np.isin(at // width % height, work.tables.rows) & np.isin(at % width, work.tables.columns)
 
 
-@dataclass(slots=True)
 class _Sums:
     """The normal equations of one operator's weights under way, per group. Patches are shifted, so that float32 products lose little."""
 
-    work: Work
-    rows: int = 0
-    shift: Floats | None = None
-    mean: Doubles | None = None
-    target: Doubles | None = None
-    scatter: Doubles | None = None
-    cross: Doubles | None = None
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        elements, outputs = work.weight.shape[1], len(work.weight) // work.group
+        self._rows = 0
+        self._shift = np.zeros((work.group, 1, elements), np.float32)
+        self._mean, self._target = np.zeros((work.group, elements)), np.zeros((work.group, outputs))
+        self._scatter, self._cross = np.zeros((work.group, elements, elements)), np.zeros((work.group, elements, outputs))
+        self._waiting: list[tuple[Floats, Floats]] = []
 
     def add(self, x: Floats, y: Floats) -> None:
         """x: [G, R, T], y: [R, O]."""
-        groups, rows, elements = x.shape
-        wanted = y.reshape(rows, groups, -1).transpose(1, 0, 2)
-        if self.shift is None:
-            self.shift = x.mean(1, keepdims=True)
-            self.mean, self.target = np.zeros((groups, elements)), np.zeros((groups, wanted.shape[2]))
-            self.scatter, self.cross = np.zeros((groups, elements, elements)), np.zeros((groups, elements, wanted.shape[2]))
-        assert self.mean is not None
-        x = x - self.shift
-        self.rows += rows
-        self.mean += x.sum(1, dtype=np.float64)
-        self.target += wanted.sum(1, dtype=np.float64)
-        self.scatter += x.transpose(0, 2, 1) @ x
-        self.cross += x.transpose(0, 2, 1) @ wanted
+        self._waiting.append((x, y.reshape(len(y), self._work.group, -1).transpose(1, 0, 2)))
+        if sum(x.shape[1] for x, _ in self._waiting) >= _FLUSH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        x, y = (np.concatenate(parts, axis=1) for parts in zip(*self._waiting, strict=True))
+        self._waiting.clear()
+        if not self._rows:
+            self._shift = x.mean(1, keepdims=True)
+        x -= self._shift
+        self._rows += x.shape[1]
+        self._mean += x.sum(1, dtype=np.float64)
+        self._target += y.sum(1, dtype=np.float64)
+        self._scatter += x.transpose(0, 2, 1) @ x
+        self._cross += x.transpose(0, 2, 1) @ y
 
     def solve(self) -> tuple[Floats, Floats]:
         """Weights float32[O, T] and bias float32[O] of least error."""
-        weight, bias = self.work.weight, self.work.bias
-        if self.shift is None or self.mean is None or self.target is None:
+        self._flush()
+        weight, bias = self._work.weight, self._work.bias
+        if not self._rows:  # of a very small output perhaps no position is computed that was drawn
             return weight, bias
-        groups, elements = self.mean.shape
-        mean, target = self.mean / self.rows, self.target / self.rows
-        scatter = self.scatter - self.rows * mean[:, :, None] * mean[:, None, :]
-        cross = self.cross - self.rows * mean[:, :, None] * target[:, None, :]
-        mean = mean + self.shift[:, 0]
-        squares = np.trace(scatter, axis1=1, axis2=2) + self.rows * (mean**2).sum(1)
+        groups, elements = self._mean.shape
+        mean, target = self._mean / self._rows, self._target / self._rows
+        scatter = self._scatter - self._rows * mean[:, :, None] * mean[:, None, :]
+        cross = self._cross - self._rows * mean[:, :, None] * target[:, None, :]
+        mean = mean + self._shift[:, 0]
+        squares = np.trace(scatter, axis1=1, axis2=2) + self._rows * (mean**2).sum(1)
         ridge = RIDGE * squares / elements
         ridge[ridge <= 0] = 1  # a group that only ever read zeros keeps its weights
         before = weight.reshape(groups, -1, elements).transpose(0, 2, 1).astype(np.float64)
@@ -306,8 +317,8 @@ class _Sums:
 def _affine(given: Floats, wanted: Floats) -> tuple[Floats, Floats]:
     """Scale and bias, float32[O], that bring what is given, [R, O], to what is wanted. A channel that never changes keeps its scale."""
     means = given.mean(0, dtype=np.float64), wanted.mean(0, dtype=np.float64)
-    y, t = given - means[0], wanted - means[1]
-    own, both = (y * y).sum(0), (y * t).sum(0)
+    y, t = given - means[0].astype(np.float32), wanted - means[1].astype(np.float32)
+    own, both = (np.einsum("ro,ro->o", y, other, dtype=np.float64) for other in (y, t))
     ridge = np.where(own > 0, SHRINKAGE * own, 1.0)
     scale = (both + ridge) / (own + ridge)
     return scale.astype(np.float32), (means[1] - scale * means[0]).astype(np.float32)

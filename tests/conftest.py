@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from mobiprox_core import plugins
-
-os.environ.setdefault("MOBIPROX_TUNING_S", "0")  # tests that do not mean it do not wait for it
 
 
 @pytest.fixture

@@ -25,12 +25,14 @@ def test_fitted_sampling_keeps_the_accuracy_that_rescaling_loses(tmp_path: Path)
         pytest.skip("no evaluation data: set MOBIPROX_DATA to its folder")
     registry = plugins.load()
     device = registry.get("backend", "opencl").open({})
-    exact, rows = script.measure("cifar10_resnet20", device, registry, tmp_path, tests=250)
+    result = script.measure("cifar10_resnet20", device, registry, tmp_path, tests=250)
     device.close()
-    quarter, _, half = (row.losses_pp for row in rows)
-    assert exact > 85
+    quarter, _, half = (row.losses_pp for row in result.rows)
+    assert result.exact > 85
     assert quarter["rescaled"] > 45
     assert half["rescaled"] > 60
     assert quarter["refit"] < 6
     assert quarter["chosen"] < 3
     assert half["chosen"] < half["refit"] < 20
+    assert quarter["refit + affine"] < 4
+    assert half["refit + affine"] < half["refit"]

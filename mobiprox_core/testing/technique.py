@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from itertools import combinations
@@ -14,12 +15,14 @@ import pytest
 
 from mobiprox_core import explain, plugins, reference
 from mobiprox_core.configuration import EXACT, Configuration, KnobSetting, Setting
+from mobiprox_core.correction import Correction
 from mobiprox_core.errors import InfeasibleSetting
 from mobiprox_core.graph import Graph
 from mobiprox_core.interfaces import Device, Options, Technique
 from mobiprox_core.lowering import lower
 from mobiprox_core.lowering.convolution import exact_tables
 from mobiprox_core.plan import DeviceInfo, ExecutionPlan
+from mobiprox_core.selection import evenly
 from mobiprox_core.tables import FLOAT32, Tables
 
 from . import graphs, statistics
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 GENERIC = DeviceInfo(name="generic", driver="", runtime="")
 COMPOSITIONS = 6
 """How many compositions of settings are tried per graph, beside every setting alone."""
+CORRECTED = 4
+"""How many of the settings are also tried with corrections."""
 
 
 class TechniqueContract(Contract):
@@ -236,6 +241,53 @@ class TechniqueContract(Contract):
                     assert off <= tolerance(setting, techniques), f"{setting} on {device.info.name}: {off:.2g} off"
             finally:
                 runner.close()
+
+    def test_corrections_of_levels_do_what_the_reference_says_and_the_identity_changes_no_bit(
+        self, technique: Technique, options: Options, graph: Graph, observed: Observed, offered: Sequence[KnobSetting]
+    ) -> None:
+        if self.replaces_operators:
+            pytest.skip("it replaces whole operators")
+        if not (found := devices()):
+            pytest.skip("no device at hand: install a backend, for instance mobiprox-backend-opencl")
+        techniques = neighbours(technique)
+        chosen = evenly(settings_under_test(technique, options, graph, offered, techniques), CORRECTED)
+        x = graphs.inputs(graph)
+        for device in found:
+            [op] = [op for op in lowered(graph, device.info, techniques, chosen, observed).operators if op.name == "op"]
+            levels = [Configuration({"op": variant.setting}) for variant in op.variants[1:]]
+            corrections = {
+                level: {"op": _correction(edited(level["op"], graph, techniques, observed), number)} for number, level in enumerate(levels)
+            }
+            plan = lower(
+                graph,
+                device.info,
+                techniques,
+                {"op": [level["op"] for level in levels]},  # the plain variants come first; a level takes the corrected one
+                levels,
+                statistics=lambda op: observed,
+                corrections=lambda level, of=corrections: of.get(level, {}),  # type: ignore[misc]
+            )
+            with closing(device.load(plan)) as runner:
+                for number, level in enumerate(levels):
+                    runner.set_level(1 + number)
+                    y = np.asarray(runner.run(*x)).copy()
+                    (expected,) = reference.run(graph, x, level, techniques, lambda op: observed, corrections[level])
+                    off = difference(y, expected)
+                    assert off <= tolerance(level["op"], techniques), f"{level['op']} on {device.info.name}: {off:.2g} off"
+                    if number % 3 == 0:
+                        runner.select([1 + number if o.name == "op" else 0 for o in plan.operators])
+                        assert y.tobytes() == np.asarray(runner.run(*x)).tobytes(), f"{level['op']} on {device.info.name}"
+
+
+def _correction(tables: Tables, number: int) -> Correction:
+    """The identity, one of grade affine, or one of grade full. Weights that a storage rounds stay: what they are rounded to is its business."""
+    if number % 3 == 0:
+        return Correction(np.zeros_like(tables.bias), np.ones_like(tables.bias))
+    rng = np.random.default_rng(number)
+    scale, bias = (rng.normal(mean, 0.1, len(tables.bias)).astype(np.float32) for mean in (1, 0))
+    if number % 3 == 2 and tables.storage == FLOAT32 and tables.encode is None:
+        return Correction(bias, weight=tables.weight * rng.normal(1, 0.1, tables.weight.shape).astype(np.float32), taps=tables.taps)
+    return Correction(bias, scale)
 
 
 def lowered(

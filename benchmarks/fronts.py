@@ -1,0 +1,126 @@
+"""What calibration buys: the search on six networks, with everything fitted and as in the paper.
+
+    MOBIPROX_DATA=../shared/data python benchmarks/fronts.py [--out DIR] [--write] [NETWORK ...]
+
+Runs the recipes in examples/calibration (refit, choose, recalibrate: full), and each once more with `refit: off` and `recalibrate: off`.
+Latencies are measured, of whole inferences at batch 1 against the exact network; losses are those on test data, which no choice looked at.
+A run that was interrupted goes on where it was. One JSON per network is left in DIR (runs/fronts), with every level; the table says the
+fastest level that loses at most a point. --write puts it into docs/calibration.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from mobiprox_core import experiment as experiments
+from mobiprox_core import pipeline, plugins, profile
+from mobiprox_core.experiment import Choice, Experiment
+from mobiprox_core.interfaces import Progress
+
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "examples" / "calibration"
+PAGE = ROOT / "docs" / "calibration.md"
+MARKS = "<!-- fronts: made by benchmarks/fronts.py -->", "<!-- end of fronts -->"
+MOST_LOSS_PP = 1.0
+CONDITIONS = ("calibrated", "off")
+EFFORT = pipeline.Effort(profile=profile.Effort(output_s=100.0))
+"""Longer than by default: with dozens of operators, what a setting changes is else seen on too few inputs to tell good ones from lucky ones."""
+
+
+def uncalibrated(experiment: Experiment) -> Experiment:
+    """The same without any fit: the paper's techniques."""
+    techniques = [
+        Choice(choice.name, {**choice.options, "refit": "off"}) if choice.name == "filter_sampling" else choice
+        for choice in experiment.techniques
+    ]
+    return replace(experiment, techniques=tuple(techniques), search=replace(experiment.search, recalibrate="off"))
+
+
+def measure(name: str, out: Path) -> Path:
+    """Both conditions of a recipe; the file with what they came to."""
+    registry = plugins.load()
+    given = experiments.load(RECIPES / f"{name}.yaml", registry)
+    found = {}
+    for condition, experiment in zip(CONDITIONS, (given, uncalibrated(given)), strict=True):
+        print(f"{name}, {condition}", file=sys.stderr, flush=True)
+        found[condition] = pipeline.run(experiment, registry, out / name / condition, resume=True, progress=_say, effort=EFFORT).summary
+    target = out / f"{name}.json"
+    target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return target
+
+
+def best(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fastest level that loses at most a point of test data."""
+    return min((level for level in summary["levels"] if loss_pp(level) <= MOST_LOSS_PP), key=lambda level: level["latency_ms"])
+
+
+def loss_pp(level: Mapping[str, Any]) -> float:
+    return float(level["test_qos_loss"])
+
+
+def table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown, one row per network."""
+    lines = [
+        "| network | exact, ms | calibrated: speedup | test loss, pp | not calibrated: speedup | test loss, pp |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    speedups: dict[str, list[float]] = {condition: [] for condition in CONDITIONS}
+    for name, both in summaries.items():
+        cells = []
+        for condition in CONDITIONS:
+            level = best(both[condition])
+            speedup = both[condition]["levels"][0]["latency_ms"] / level["latency_ms"]
+            speedups[condition].append(speedup)
+            cells += [f"{speedup:.2f}x", f"{loss_pp(level):.1f}"]
+        exact = both[CONDITIONS[0]]["levels"][0]["latency_ms"]
+        lines.append(f"| `{name}` | {exact:.3g} | {' | '.join(cells)} |")
+    means = [prod(own) ** (1 / len(own)) for own in speedups.values()]
+    lines.append(f"| *geometric mean* | | *{means[0]:.2f}x* | | *{means[1]:.2f}x* | |")
+    return "\n".join(lines)
+
+
+def write(text: str, device: str) -> None:
+    """Put a table into the page, between its marks."""
+    begin, end = MARKS
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}\n{text}\n\n{device}\n{end}{after}", encoding="utf-8")
+
+
+def described(summary: Mapping[str, Any]) -> str:
+    device = summary["provenance"]["device"]
+    return f"Measured on {device['name']}, {device['isa']}, {device['threads']} thread(s), {device['runtime']}; Mobiprox {summary['provenance']['mobiprox']}."
+
+
+def _say(step: Progress) -> None:
+    if step.done == 0:
+        print(f"  {step.stage} {step.note}", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"some of {', '.join(names)}; all if none is named")
+    parser.add_argument("--out", type=Path, default=Path("runs") / "fronts", help="where runs and results go")
+    parser.add_argument("--write", action="store_true", help="put the table of everything that is in DIR into docs/calibration.md")
+    options = parser.parse_args(arguments)
+    if unknown := sorted(set(options.networks) - set(names)):
+        parser.error(f"there is no recipe '{unknown[0]}'; there are: {', '.join(names)}")
+    for name in options.networks or names:
+        measure(name, options.out)
+    found = {name: json.loads(file.read_text(encoding="utf-8")) for name in names if (file := options.out / f"{name}.json").exists()}
+    text = table(found)
+    print(text)
+    if options.write:
+        write(text, described(next(iter(found.values()))[CONDITIONS[0]]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""Mobiprox leaves out the filter elements whose weights are smallest."""

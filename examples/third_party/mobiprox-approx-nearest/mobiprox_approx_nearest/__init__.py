@@ -1,1 +1,0 @@
-"""Mobiprox copies output lines from their nearest neighbour."""

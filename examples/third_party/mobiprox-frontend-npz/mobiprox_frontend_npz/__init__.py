@@ -1,1 +1,0 @@
-"""Mobiprox reads dense networks from the weights in an .npz file."""

@@ -1,1 +1,0 @@
-"""Mobiprox spends a given share of the exact network's cost."""
