@@ -36,6 +36,9 @@ DATA = Path(os.environ.get("MOBIPROX_DATA", ROOT.parent / "shared" / "data"))
 MEASURE = "onnxruntime"
 """The engine of the summary and the plots."""
 
+OPERATOR = ("vgg16-cifar", "conv2")
+"""A network and an operator in it, 3x3 64 -> 64 on 32x32, whose speedups are compared with the ideal ones."""
+
 Result = Mapping[str, Any]
 
 
@@ -171,6 +174,7 @@ def _head(subjects: Sequence[Subject], settings: Mapping[str, str], wanted: argp
         assert subject.result is not None
         rows.append([subject.name, *(_cell(subject.result, setting, MEASURE) for setting in (EXACT, *(settings[name] for name in short)))])
     lines += _table(["network", EXACT, *short], rows)
+    lines += _ideal(subjects, settings)
     others = [engine for engine in versions["engines"] if engine != MEASURE]
     if others:
         lines += ["", "## The exact network against other engines", ""]
@@ -178,6 +182,32 @@ def _head(subjects: Sequence[Subject], settings: Mapping[str, str], wanted: argp
             ["network", *others], [[s.name, *(_cell(s.result, EXACT, engine) for engine in others)] for s in subjects if s.result]
         )
     return lines
+
+
+def _ideal(subjects: Sequence[Subject], settings: Mapping[str, str]) -> list[str]:
+    """How near one operator comes to what its settings could save at most."""
+    network, name = OPERATOR
+    result = next((s.result for s in subjects if s.name == network), None)
+    found = next((op for op in result["operators"] if op["name"] == name), None) if result else None
+    if found is None:
+        return []
+    height, width = found["output"][2:]
+    rows = []
+    for label, setting in settings.items():
+        speedup = found["settings"].get(setting, {}).get("speedup")
+        stride = int(label.rpartition(" ")[2]) if "stride" in label else 0
+        if not stride or not speedup:
+            continue
+        ideal = 1.0
+        for what, length in (("rows", height), ("columns", width)):
+            if what in label:
+                ideal *= length / (length - len(range(1, length, stride)))
+        if "sampling" in label:
+            ideal *= stride / (stride - 1)
+        rows.append([label, f"{speedup:.2f}", f"{ideal:.2f}", f"{speedup / ideal:.0%}"])
+    shape = "x".join(map(str, found["output"]))
+    head = ["", f"## One operator: {name} of {network}, output {shape}, timed alone", ""]
+    return [*head, *_table(["setting", "times as fast as exact", "ideal", "of it"], rows)]
 
 
 def _section(subject: Subject, settings: Mapping[str, str], plot: str) -> Iterator[str]:

@@ -133,6 +133,7 @@ class Experiment:
     strategy: Choice | None = None
     trace: DataChoice | None = None
     energy: Choice | None = None
+    executor: Choice | None = None
     qos: Choice | None = None
     one_temperature: bool = False
     seed: int = 0
@@ -140,7 +141,7 @@ class Experiment:
     def to_json(self) -> dict[str, Any]:
         """The content in one spelling, defaults of core filled in; it does not change with comments, order or layout."""
         data = {"tune": self.tune, "test": self.test, "calibrate": self.calibrate}
-        rest = {"qos": self.qos, "strategy": self.strategy, "trace": self.trace, "energy": self.energy}
+        rest = {"qos": self.qos, "strategy": self.strategy, "trace": self.trace, "energy": self.energy, "executor": self.executor}
         return {
             "mobiprox": SCHEMA_NUMBER,
             "model": {"frontend": self.model.name, **self.model.options},
@@ -272,6 +273,7 @@ def _own_schemas(value: Mapping[str, Any], registry: Registry) -> Iterator[tuple
         ("backend", ("backend",)),
         ("strategy", ("strategy",)),
         ("meter", ("energy",)),
+        ("executor", ("executor",)),
     ):
         if isinstance(entry := _at(value, path), Mapping):
             places += [(kind, (*path, name), name) for name in entry]
@@ -389,6 +391,7 @@ def _experiment(text: Document, folder: Path, value: Mapping[str, Any], files: M
         strategy=_choice(value["strategy"]) if "strategy" in value else None,
         trace=_data(value["trace"]) if "trace" in value else None,
         energy=_choice(value["energy"]) if "energy" in value else None,
+        executor=_choice(value["executor"]) if "executor" in value else None,
         qos=_choice(value["qos"]) if "qos" in value else None,
         one_temperature=value.get("temperature") == "network",
         seed=value.get("seed", 0),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 if TYPE_CHECKING:
-    from .interfaces import Backend, Dataset, Exporter, Frontend, Heuristic, Meter, Metric, Progress, StrategyOffer, Technique
+    from .interfaces import Backend, Dataset, Executor, Exporter, Frontend, Heuristic, Meter, Metric, Progress, StrategyOffer, Technique
     from .measurement import OperatingPoint
 
 hookspec = pluggy.HookspecMarker("mobiprox")
@@ -90,6 +90,11 @@ def mobiprox_meters() -> Iterable[Meter]:  # type: ignore[empty-body]
 @hook("0.1")
 def mobiprox_exporters() -> Iterable[Exporter]:  # type: ignore[empty-body]
     """Offer forms in which bundles go to other platforms."""
+
+
+@hook("0.1")
+def mobiprox_executors() -> Iterable[Executor]:  # type: ignore[empty-body]
+    """Offer ways to let other machines profile and measure."""
 
 
 @hook("0.1")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from .configuration import Configuration, KnobSetting, KnobSpace, OpId, Setting
+    from .experiment import Choice
     from .graph import Graph, Operator
     from .plan import DeviceInfo, ExecutionPlan
     from .tables import KernelSource, Role, Tables
@@ -437,6 +438,47 @@ class Exporter(Offer, Protocol):
 
         Raises BundleError, or UsageError where it cannot.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One batch through a plan. samples: which inputs. runs: variants of every operator, and the operator (index) from which to go on
+    with what the run before left, or None for a whole inference."""
+
+    samples: tuple[int, ...]
+    runs: tuple[tuple[tuple[int, ...], int | None], ...]
+
+
+class Executor(Offer, Protocol):
+    """Lets other machines profile and measure."""
+
+    def open(self, options: Options, backend: Choice) -> Workforce:
+        """Workers, each with a device of this backend. Raises DeviceError where there are none."""
+
+
+class Workforce(Protocol):
+    """Workers that run plans. plan_for: makes the plan for a worker's device; it is sent to every worker once, as the inputs are."""
+
+    def outputs(
+        self, plan_for: Callable[[DeviceInfo], ExecutionPlan], inputs: Floats, jobs: Sequence[Job]
+    ) -> Iterable[tuple[int, tuple[Floats, ...]]]:
+        """(index of a job, float32[n, K] for each of its runs) as they are finished, each job once. inputs: float32[N, ...].
+
+        What a lost worker had is done again by another. Raises DeviceError where none is left.
+        """
+
+    def time(
+        self,
+        plan_for: Callable[[DeviceInfo], ExecutionPlan],
+        sample: Floats,
+        operators: Sequence[int] | None,
+        variants: Sequence[Sequence[int]],
+        seconds: float,
+    ) -> list[npt.NDArray[np.float64]] | None:
+        """As `Runner.time` after one run of the sample, float32[batch, ...], on a worker that has the device which the experiment is about;
+        None where no worker says that it has: then this machine's device is timed."""
+
+    def close(self) -> None: ...
 
 
 # --------------------------------------------------------------------------------------------------------------------- adaptation

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from . import tuning
 from .batches import filled, sized
 from .configuration import EXACT_CONFIGURATION, Configuration, KnobSetting, KnobSpace, OpId, Setting
 from .correction import CorrectionsOf, none
 from .energy import Energy, measure
 from .errors import DeviceError, InfeasibleSetting
-from .interfaces import Device, Meter, Progress, ProgressSink, Runner, Statistics, Technique
+from .interfaces import Device, Job, Meter, Progress, ProgressSink, Runner, Statistics, Technique, Workforce
 from .lowering import lower
 
 if TYPE_CHECKING:
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .interfaces import Floats
+    from .lowering.ways import Way
     from .network import Network
-    from .plan import ExecutionPlan
+    from .plan import DeviceInfo, ExecutionPlan
     from .recalibration import Recalibrator
     from .statistics import Calibration
 
@@ -55,6 +58,8 @@ class Lab:
         self.calibration = calibration
         self.corrections: CorrectionsOf = none if recalibrator is None else recalibrator
         self.meter: Meter | None = None
+        self.ways: Mapping[str, Way] = {}
+        self.workforce: Workforce | None = None
         self._fitted: set[tuple[OpId, KnobSetting]] = set()
         self._loaded: tuple[tuple[object, ...], Runner] | None = None
 
@@ -65,6 +70,8 @@ class Lab:
 
     def __exit__(self, *_: object) -> None:
         self.unload()
+        if self.workforce is not None:
+            self.workforce.close()
 
     @property
     def single(self) -> int:
@@ -93,6 +100,11 @@ class Lab:
             with suppress(InfeasibleSetting):  # whoever lowers it will find out
                 self.techniques[knobs.technique].prepare(knobs, graph[op], self.statistics(op))
 
+    def tune(self, levels: Sequence[Configuration], progress: ProgressSink) -> None:
+        """Find out how to compute the exact network and these levels fastest; see `tuning`."""
+        graph = self.network.at_batch(self.single)
+        self.ways = tuning.tuned(graph, self.device, self.techniques, levels, statistics=self.statistics, progress=progress)
+
     def lower(self, configurations: Sequence[Configuration], batch: int) -> ExecutionPlan:
         """The plan with these levels; the first is exact."""
         return self.plan(batch, {}, configurations)
@@ -104,17 +116,19 @@ class Lab:
         levels: Sequence[Configuration] = (),
         *,
         keep_activations: bool = False,
+        info: DeviceInfo | None = None,
     ) -> ExecutionPlan:
-        """As `lowering.lower`, for this network and device."""
+        """As `lowering.lower`, for this network and this device, or another."""
         return lower(
             self.network.at_batch(batch),
-            self.device.info,
+            info or self.device.info,
             self.techniques,
             settings,
             levels,
             keep_activations=keep_activations,
             statistics=self.statistics,
             corrections=self.corrections,
+            ways=self.ways,
         )
 
     def size_bytes(self, configurations: Sequence[Configuration]) -> list[int]:
@@ -152,6 +166,11 @@ class Lab:
 
     def time(self, configurations: Sequence[Configuration], seconds: float) -> list[npt.NDArray[np.float64]]:
         """Milliseconds of whole inferences, float64[R] per configuration, interleaved over about `seconds`."""
+        if self.workforce is not None:
+            levels = self.lower(configurations, self.single).levels
+            far = self.workforce.time(partial(self._plan_of, configurations, self.single), self.first(self.single), None, levels, seconds)
+            if far is not None:
+                return far
         runner = self.levels(configurations, self.single)
         runner.run(self.first(self.single))
         return runner.time(None, runner.plan.levels, seconds)
@@ -171,6 +190,21 @@ class Lab:
             results.append(through(runner, inputs))
             done(level)
         return results
+
+    def outputs_of_workers(self, configurations: Sequence[Configuration], inputs: Floats) -> list[Floats]:
+        """As `outputs`, by the workforce; the batches of all configurations are shared out."""
+        import numpy as np
+
+        assert self.workforce is not None
+        levels = self.lower(configurations, self.many).levels
+        starts = range(0, len(inputs), self.many)
+        runs = tuple((level, None) for level in levels)
+        jobs = [Job(tuple(range(start, min(start + self.many, len(inputs)))), runs) for start in starts]
+        found = dict(self.workforce.outputs(partial(self._plan_of, configurations, self.many), inputs, jobs))
+        return [np.concatenate([found[job][level] for job in range(len(jobs))]) for level in range(len(levels))]
+
+    def _plan_of(self, configurations: Sequence[Configuration], batch: int, info: DeviceInfo) -> ExecutionPlan:
+        return self.plan(batch, {}, configurations, info=info)
 
     def energy(self, configurations: Sequence[Configuration], meter: Meter, seconds: float) -> Energy:
         """Of one inference per configuration, each a mean over about `seconds`."""

@@ -312,6 +312,9 @@ class Measurer:
         title = f"quality on {split} data"
         missing = [(c, part) for part in range(parts) for c in configurations if self.losses.recall(*self._key(split, c, part)) is None]
         loaded = list(dict.fromkeys([EXACT_CONFIGURATION, *(among or (c for c, _ in missing))]))
+        if missing and self.lab.workforce is not None:
+            self.let_judge(split, judge, missing)
+            missing = []
         for done, (configuration, part) in enumerate(missing):
             self.progress(Progress(self.stage, done, len(missing), title))
             index = np.arange(count)[PARTS[part]]
@@ -335,6 +338,20 @@ class Measurer:
             own = [unpack(self.losses.recall(*self._key(split, configuration, part))) for part in range(parts)]
             found.append(np.concatenate([r for r in own if len(r)])[order])
         return found
+
+    def let_judge(self, split: str, judge: Judge, missing: Sequence[tuple[Configuration, int]]) -> None:
+        """Let workers run configurations on parts of a split, and note the statistics of what they give."""
+        for part in dict.fromkeys(part for _, part in missing):
+            chosen = [configuration for configuration, own in missing if own == part]
+            self.progress(Progress(self.stage, 0, 0, f"quality of {len(chosen)} configurations on {split} data"))
+            index = np.arange(len(judge.samples.inputs))[PARTS[part]]
+            every = list(dict.fromkeys([EXACT_CONFIGURATION, *chosen]))
+            outputs = dict(zip(every, self.lab.outputs_of_workers(every, judge.samples.inputs[index]), strict=True)) if len(index) else {}
+            for configuration in chosen:
+                rows = np.empty((0, 0))
+                if len(index):
+                    rows = judge.statistics(outputs[configuration], outputs[EXACT_CONFIGURATION], index)
+                self.losses.note(*self._key(split, configuration, part), value=pack(rows))
 
     @staticmethod
     def _key(split: str, configuration: Configuration, part: int) -> tuple[str, str, str, int]:

@@ -23,7 +23,7 @@ from . import hookspecs
 from .errors import PluginError
 
 if TYPE_CHECKING:
-    from .interfaces import Backend, Dataset, Exporter, Frontend, Heuristic, Meter, Metric, Offer, StrategyOffer, Technique
+    from .interfaces import Backend, Dataset, Executor, Exporter, Frontend, Heuristic, Meter, Metric, Offer, StrategyOffer, Technique
 
 GROUP = "mobiprox"
 """The entry-point group."""
@@ -62,6 +62,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             Kind("strategy", "strategies", "strategy"),
             Kind("meter", "meters", "meter"),
             Kind("exporter", "exporters", "export"),
+            Kind("executor", "executors", "executor"),
         )
     }
 )
@@ -165,6 +166,8 @@ class Registry:
     def get(self, kind: Literal["strategy"], name: str) -> StrategyOffer: ...
     @overload
     def get(self, kind: Literal["meter"], name: str) -> Meter: ...
+    @overload
+    def get(self, kind: Literal["executor"], name: str) -> Executor: ...
     @overload
     def get(self, kind: Literal["exporter"], name: str) -> Exporter: ...
     @overload

@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations, product
 from pathlib import Path
 from statistics import NormalDist
@@ -28,7 +28,7 @@ from .adaptation import probabilities
 from .batches import filled
 from .configuration import EXACT, EXACT_CONFIGURATION, KnobSpace, OpId, Setting
 from .errors import InfeasibleSetting
-from .interfaces import OperatorProfile, Profile, Progress, ProgressSink, Runner, SettingProfile
+from .interfaces import Job, OperatorProfile, Profile, Progress, ProgressSink, Runner, SettingProfile
 from .lab import Lab, median_and_ci, scores, side_by_side
 from .ledger import Journal, Json
 from .measure import pack, unpack
@@ -36,8 +36,8 @@ from .qos import Judge, Loss, Statistics
 from .selection import evenly
 
 if TYPE_CHECKING:
-    from .interfaces import Floats
-    from .plan import ExecutionPlan
+    from .interfaces import Floats, Workforce
+    from .plan import DeviceInfo, ExecutionPlan
     from .resolve import Resolved
 
 T = TypeVar("T")
@@ -201,6 +201,7 @@ class _Profiler:
         self.groups = {name: group for group in resolved.couplings for name in group}
         self.given_up: set[tuple[OpId, Setting]] = set()
         self.seen: dict[tuple[OpId, Setting], list[_Seen]] = {}
+        self._shared: tuple[tuple[object, ...], ExecutionPlan] | None = None
 
     def exact_ms(self) -> float:
         """Latency of the whole exact network."""
@@ -244,10 +245,14 @@ class _Profiler:
 
     def load(self, space: KnobSpace, batch: int, *, keep: bool) -> Runner:
         """A runner with a variant for every setting that is feasible."""
+        return self.lab.device.load(self.plan(space, batch, keep=keep))
+
+    def plan(self, space: KnobSpace, batch: int, *, keep: bool, info: DeviceInfo | None = None) -> ExecutionPlan:
+        """With a variant for every setting that is feasible; info: of another device than this."""
         self.lab.fit(space, self.progress)
 
         def plan(settings: Mapping[OpId, Sequence[Setting]]) -> ExecutionPlan:
-            return self.lab.plan(batch, settings, keep_activations=keep)
+            return self.lab.plan(batch, settings, keep_activations=keep, info=info)
 
         def is_feasible(name: OpId, setting: Setting) -> bool:
             try:
@@ -257,10 +262,9 @@ class _Profiler:
             return True
 
         try:
-            whole = plan(space.settings)
+            return plan(space.settings)
         except InfeasibleSetting:  # which ones, only trying each can tell
-            whole = plan({name: [s for s in space[name] if is_feasible(name, s)] for name in space})
-        return self.lab.device.load(whole)
+            return plan({name: [s for s in space[name] if is_feasible(name, s)] for name in space})
 
     def step(self, count: int, note: str) -> None:
         self.done += count
@@ -277,21 +281,26 @@ class _Profiler:
                 spelt = list(map(str, space[name]))
                 row = self.journal.recall("latency", name, spelt)
                 if row is None:
-                    row = self.journal.note("latency", name, spelt, value=self.time(bench.runner, name))
+                    row = self.journal.note("latency", name, spelt, value=self.time(space, bench, name))
                 found[name] = {s: (row[str(s)][0], row[str(s)][1]) for s in space[name] if str(s) in row}
                 self.step(len(spelt) - 1, f"{title}: latency of {name}")
         return found
 
-    def time(self, runner: Runner, name: OpId) -> dict[str, Latency]:
+    def time(self, space: KnobSpace, bench: _OnDemand, name: OpId) -> dict[str, Latency]:
         """Of all variants of an operator, interleaved; by spelt setting. Those that differ in weights only are timed as one."""
-        place = self.places[name]
-        variants = runner.plan.operators[place].variants
+        place, workforce, single = self.places[name], self.lab.workforce, self.lab.single
+        plan = bench.runner.plan if workforce is None else self.shared_plan(space, single, False, self.lab.device.info)
+        variants = plan.operators[place].variants
         alike = {number: variant.geometry or str(number) for number, variant in enumerate(variants)}
         first = {geometry: number for number, geometry in reversed(alike.items())}
         numbers = sorted(first.values())
-        choices = [_variants(runner.plan, {place: number}) for number in numbers]
-        runner.run(self.lab.first(self.lab.single))
-        samples = runner.time([place], choices, self.effort.setting_s * len(choices))
+        choices = [_variants(plan, {place: number}) for number in numbers]
+        seconds, samples = self.effort.setting_s * len(choices), None
+        if workforce is not None:
+            samples = workforce.time(partial(self.shared_plan, space, single, False), self.lab.first(single), [place], choices, seconds)
+        if samples is None:
+            bench.runner.run(self.lab.first(single))
+            samples = bench.runner.time([place], choices, seconds)
         timed = dict(zip(numbers, side_by_side(samples), strict=True))
         return {str(variant.setting): timed[first[alike[number]]] for number, variant in enumerate(variants)}
 
@@ -336,6 +345,8 @@ class _Profiler:
             starts = range(0, len(self.inputs), self.lab.many)
             for start in starts:
                 part = self.inputs[start : start + self.lab.many]
+                if self.lab.workforce is not None:
+                    self.let_change(self.lab.workforce, space, part)
                 exact: Floats | None = None
                 for name in sorted(space, key=lambda name: -self.places[name]):
                     for setting, members in self.led(name, space):
@@ -364,6 +375,35 @@ class _Profiler:
             found[key] = float(divergence.mean()), loss if math.isfinite(loss) else None
         self.seen |= seen
         return found
+
+    def let_change(self, workforce: Workforce, space: KnobSpace, part: npt.NDArray[np.int64]) -> None:
+        """Let workers run what is not in the journal yet; a job is one operator under all its settings."""
+        plan = self.shared_plan(space, self.lab.many, True, self.lab.device.info)
+        jobs, notes = [], []
+        for name in space:
+            keys: list[tuple[str | Sequence[str], ...]] = []
+            runs: list[tuple[tuple[int, ...], int | None]] = [(tuple(_variants(plan, {})), None)]
+            for setting, members in self.led(name, space):
+                what = ("change", name, str(setting), list(map(str, part)))
+                if (name, setting) not in self.given_up and self.journal.recall(*what) is None:
+                    places = [self.places[member] for member in members]
+                    numbers = {p: [v.setting for v in plan.operators[p].variants].index(setting) for p in places}
+                    keys.append(what)
+                    runs.append((tuple(_variants(plan, numbers)), min(places)))
+            if keys:
+                jobs.append(Job(tuple(part.tolist()), tuple(runs)))
+                notes.append(keys)
+        plan_for = partial(self.shared_plan, space, self.lab.many, True)
+        for number, (exact, *outputs) in workforce.outputs(plan_for, self.resolved.tune.inputs, jobs) if jobs else ():
+            for key, output in zip(notes[number], outputs, strict=True):
+                self.journal.note(*key, value=self.changed(output, part, exact))
+
+    def shared_plan(self, space: KnobSpace, batch: int, keep: bool, info: DeviceInfo) -> ExecutionPlan:
+        """The plan for a worker's device; the last one is kept."""
+        key = (space.settings, batch, keep, info)
+        if self._shared is None or self._shared[0] != key:
+            self._shared = key, self.plan(space, batch, keep=keep, info=info)
+        return self._shared[1]
 
     def give_up(
         self,
@@ -435,7 +475,10 @@ class _Profiler:
         places = [self.places[name] for name in members]
         numbers = {p: [v.setting for v in runner.plan.operators[p].variants].index(setting) for p in places}
         runner.select(_variants(runner.plan, numbers))
-        output = scores(runner.resume(min(places)))[: len(part)].copy()
+        return self.changed(scores(runner.resume(min(places)))[: len(part)].copy(), part, exact)
+
+    def changed(self, output: Floats, part: npt.NDArray[np.int64], exact: Floats) -> Json:
+        """What is noted of an output; None where it is not finite."""
         if not np.isfinite(output).all():
             return None
         changed = divergence(exact, output, self.resolved.already_softmax) if self.judge.metric.classifies else squared_error(exact, output)

@@ -58,13 +58,25 @@ class Instance:
         return "".join(f"_{role}_{form.name}" for role, form in roles if form.name != PLAIN.name)
 
 
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A function that runs units of others, one after another. descriptor: 3 entries for each of them: its row, a table of its units
+    ([units of the chain][count]), and their count."""
+
+    functions: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return "_then_".join(self.functions)
+
+
 @cache
 def kernel_text(name: str) -> str:
     return (files("mobiprox_core") / "kernels" / name).read_text()
 
 
 def assemble(
-    device: DeviceInfo, used: Iterable[str], instances: Iterable[Instance], sources: Iterable[KernelSource]
+    device: DeviceInfo, used: Iterable[str], instances: Iterable[Instance | Chain], sources: Iterable[KernelSource]
 ) -> tuple[str, tuple[str, ...]]:
     """Source and function names (sorted: the cases of the network kernel) for the functions `used`, and for labels.
 
@@ -73,8 +85,9 @@ def assemble(
     functions = tuple(sorted({*used, LABEL}))
     parts = [preamble(device), kernel_text("common.cl"), *(kernel_text(name) for name in STATIC_FILES), kernel_text("tiles.cl")]
     parts += [f"// from {source.origin}\n{source.text}" for source in sources]
-    every = {*(Instance(family) for family in FAMILIES), *instances}
-    parts += [_instantiate(instance) for instance in sorted(every, key=lambda i: i.name)]
+    wanted = sorted({*(Instance(family) for family in FAMILIES), *instances}, key=lambda i: i.name)
+    parts += [_instantiate(instance) for instance in wanted if isinstance(instance, Instance)]
+    parts += [_chain(chain) for chain in wanted if isinstance(chain, Chain)]
     parts += [_wrap(functions)]
     if device.kind == "cpu":
         parts += [_network_kernel(functions)]
@@ -113,6 +126,16 @@ def _instantiate(instance: Instance) -> str:
     defined = [f"#define {macro} {value}" for macro, value in macros.items()]
     undone = [f"#undef {macro.partition('(')[0]}" for macro in macros]
     return "\n".join([*defined, kernel_text(f"{instance.template}.cl"), *undone])
+
+
+def _chain(chain: Chain) -> str:
+    steps = [
+        f"    units = INTS(descriptor[{3 * i + 1}]) + unit * descriptor[{3 * i + 2}];\n"
+        f"    for (int i = 0; i < descriptor[{3 * i + 2}]; i++) {function}(arena, INTS(descriptor[{3 * i}]), units[i]);"
+        for i, function in enumerate(chain.functions)
+    ]
+    head = f"static void {chain.name}(global uchar *arena, global const int *descriptor, int unit) {{\n    global const int *units;"
+    return "\n".join([head, *steps, "}"])
 
 
 def _wrap(functions: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from .configuration import KnobSpace, Setting
 from .correction import Grade
 from .errors import DataError, DeviceError, ExperimentError, LoweringError
 from .experiment import Choice, DataChoice, Experiment
-from .interfaces import Backend, Heuristic, Meter, Metric, Samples, StrategyOffer, Technique
+from .interfaces import Backend, Executor, Heuristic, Meter, Metric, Samples, StrategyOffer, Technique
 from .ledger import digest, digest_file
 from .plugins import Registry
 from .schema import DEFAULT_QOS, DEFAULT_UNLABELLED_QOS
@@ -56,6 +56,7 @@ class Resolved:
     metric: Metric
     strategy: StrategyOffer | None
     meter: Meter | None
+    executor: Executor | None
     already_softmax: bool
     macs: Mapping[str, int]
     plugins: Mapping[str, str]
@@ -145,6 +146,7 @@ def resolve(experiment: Experiment, registry: Registry) -> Resolved:
         metric=metric,
         strategy=strategy,
         meter=meter,
+        executor=None if experiment.executor is None else registry.get("executor", experiment.executor.name),
         already_softmax=ends_in_softmax(graph),
         macs=MappingProxyType({op.name: graph.macs(op) for op in graph.operators}),
         plugins=MappingProxyType(_plugins(experiment, qos, registry)),
@@ -315,7 +317,12 @@ def _plugins(experiment: Experiment, qos: Choice, registry: Registry) -> dict[st
     used += [
         ("dataset", data.dataset) for data in (experiment.tune, experiment.test, experiment.calibrate, experiment.trace) if data is not None
     ]
-    named: dict[str, Any] = {"backend": experiment.backend, "strategy": experiment.strategy, "meter": experiment.energy}
+    named: dict[str, Any] = {
+        "backend": experiment.backend,
+        "strategy": experiment.strategy,
+        "meter": experiment.energy,
+        "executor": experiment.executor,
+    }
     used += [(kind, choice.name) for kind, choice in named.items() if choice is not None]
     providers = [registry.provider(kind, name) for kind, name in used]
     return dict(sorted((plugin.distribution, plugin.version) for plugin in providers))

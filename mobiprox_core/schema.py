@@ -35,6 +35,9 @@ _KIND = "x-mobiprox-kind"
 """Annotation of a schema whose failure means: no plugin of this kind has that name."""
 
 
+_SPLIT = "which part of the data set"
+
+
 RESERVED: Mapping[str, frozenset[str]] = {
     "frontend": frozenset({"frontend"}),
     "dataset": frozenset({"dataset", "split"}),
@@ -70,7 +73,7 @@ def experiment_schema(registry: Registry, mentioned: Container[str] | None = Non
         "minimize": {"enum": list(COSTS), "default": COSTS[0], "description": "what levels are to save"},
         "weights": {
             "type": "object",
-            "properties": {cost: {"type": "number", "minimum": 0} for cost in COSTS},
+            "properties": {cost: {"type": "number", "minimum": 0, "description": f"how much {cost} counts"} for cost in COSTS},
             "additionalProperties": False,
             "minProperties": 1,
             "description": "several costs at once, each relative to the exact network's, by their weights; instead of minimize",
@@ -125,6 +128,7 @@ def experiment_schema(registry: Registry, mentioned: Container[str] | None = Non
             },
             "trace": {**data, "description": "a stream that is replayed with the strategy"},
             "energy": _named("meter", registry, mentioned),
+            "executor": _named("executor", registry, mentioned),
             "seed": {"type": "integer", "minimum": 0, "default": 0, "description": "of everything random"},
         },
         "required": ["mobiprox", "model", "data", "techniques", "search", "backend"],
@@ -139,7 +143,9 @@ def choice_schema(kind: str, registry: Registry, mentioned: Container[str] | Non
 
 
 def _data(registry: Registry, mentioned: Container[str] | None) -> Schema:
-    return _inline("dataset", "dataset", {"split": {"type": "string", "minLength": 1}}, ["split"], registry, mentioned)
+    return _inline(
+        "dataset", "dataset", {"split": {"type": "string", "minLength": 1, "description": _SPLIT}}, ["split"], registry, mentioned
+    )
 
 
 def options_of(kind: str, name: str, registry: Registry) -> Schema:
@@ -147,7 +153,7 @@ def options_of(kind: str, name: str, registry: Registry) -> Schema:
     from jsonschema_rs import ReferencingError
 
     offer: Offer = registry.get(kind, name)
-    options = {"properties": {}, **offer.options, "type": "object", "additionalProperties": False}
+    options = {"properties": {}, "description": offer.summary, **offer.options, "type": "object", "additionalProperties": False}
     try:
         _validator(options)
     except (ValueError, ReferencingError) as error:  # ValueError: an invalid schema, or values that JSON has not
@@ -168,7 +174,8 @@ def _all_options(kind: str, registry: Registry, mentioned: Container[str] | None
 
 
 def _name_schema(kind: str, names: Iterable[str]) -> Schema:
-    return {"type": "string", "enum": list(names), _KIND: kind}
+    about = f"name of a {kind}; 'mobiprox plugins info NAME' says what it is and which options it has"
+    return {"type": "string", "enum": list(names), _KIND: kind, "description": about}
 
 
 def _inline(key: str, kind: str, common: Schema, required: Sequence[str], registry: Registry, mentioned: Container[str] | None) -> Schema:
@@ -177,7 +184,7 @@ def _inline(key: str, kind: str, common: Schema, required: Sequence[str], regist
     branches = []
     for name, options in offered.items():
         splits = registry.get("dataset", name).splits if kind == "dataset" else ()
-        own = {"split": {"enum": list(splits)}} if splits else {}
+        own = {"split": {"enum": list(splits), "description": _SPLIT}} if splits else {}
         branch = {
             **options,
             "properties": {key: {}, **common, **own, **options["properties"]},

@@ -264,6 +264,7 @@ def open_model(
     from .initial import first_backend
     from .lowering import lower
     from .network import Network
+    from .tuning import Verdicts
 
     registry = registry or plugins.load()
     path = Path(path)
@@ -277,7 +278,8 @@ def open_model(
     opened = registry.get("backend", backend or first_backend(registry)).open({} if device == "auto" else {"device": device})
     statistics, corrections = _fitted(network, opened, calibrate, techniques, recalibrate)
     levels = [Configuration({}), configuration]
-    runner = opened.load(lower(graph, opened.info, techniques, {}, levels, statistics=statistics, corrections=corrections))
+    ways = Verdicts(opened.info)
+    runner = opened.load(lower(graph, opened.info, techniques, {}, levels, statistics=statistics, corrections=corrections, ways=ways))
     runner.set_level(len(runner.plan.levels) - 1)
     operators = tuple(
         ModelOperator(op.name, op.kind, tuple(graph.shape(name) for name in op.reads), graph.shape(op.output), legal[op.name])

@@ -87,6 +87,10 @@ def open_lab(resolved: Resolved, progress: ProgressSink = lambda progress: None)
             if resolved.meter is not None and experiment.energy is not None:
                 with experiment.at("energy"):
                     lab.meter = meter_at(resolved.meter, experiment.energy.options, device)
+            if resolved.executor is not None and experiment.executor is not None:
+                with experiment.at("executor"):
+                    lab.workforce = resolved.executor.open(experiment.executor.options, experiment.backend)
+            lab.tune((), progress)
             yield lab
         tell_programs(device, progress)
     finally:
@@ -286,7 +290,9 @@ class Stages:
             if experiment.strategy is not None and self.resolved.strategy is not None:
                 with experiment.at("strategy"):  # one that refuses these levels is told of now, not to whoever opens the bundle
                     self.resolved.strategy.create(experiment.strategy.options, tested.calibration)
-            plan = self.lab.lower([level.configuration for level in front.levels], self.lab.single)
+            levels = [level.configuration for level in front.levels]
+            self.lab.tune(levels, self.progress)
+            plan = self.lab.lower(levels, self.lab.single)
             if metric.classifies:
                 plan = with_labels(plan, [level.temperature for level in tested.calibration], self.resolved.already_softmax)
             bundle.write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from mobiprox_core import plugins
+
+os.environ.setdefault("MOBIPROX_TUNING_S", "0")  # tests that do not mean it do not wait for it
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -189,3 +191,31 @@ def test_the_plugins_of_this_repository_load_without_anything_heavy() -> None:
 
 def test_the_hook_marker_is_the_one_of_the_entry_point_group() -> None:
     assert hookimpl.project_name == plugins.GROUP
+
+
+REGISTRY = plugins.load()
+OFFERS = [(kind, name) for kind in plugins.KINDS for name in REGISTRY.names(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), OFFERS, ids=lambda value: str(value))
+def test_every_option_of_every_plugin_has_a_description_and_a_type(kind: str, name: str) -> None:
+    from mobiprox_core.testing.offer import typed
+
+    for key, option in REGISTRY.get(kind, name).options.get("properties", {}).items():
+        assert option.get("description"), f"{kind} {name}: option '{key}' has no description"
+        assert typed(option), f"{kind} {name}: option '{key}' has no type"
+
+
+def test_every_key_of_an_experiment_is_described_for_editors() -> None:
+    """What the YAML language server shows under the pointer."""
+    from mobiprox_core.experiment import schema
+
+    def silent(of: dict[str, Any], at: str) -> Iterator[str]:
+        for key, value in of.get("properties", {}).items():
+            if value and not {"description", "$ref"} & value.keys():
+                yield f"{at}/{key}"
+            yield from silent(value, f"{at}/{key}")
+        for branch in (of.get("then"), of.get("else"), *of.get("allOf", ()), *of.get("$defs", {}).values()):
+            yield from silent(branch, at) if isinstance(branch, dict) else ()
+
+    assert not sorted(set(silent(schema(REGISTRY), "")))

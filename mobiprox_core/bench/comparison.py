@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import random
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,9 +15,9 @@ from .. import __version__, plugins, reference
 from ..configuration import EXACT_CONFIGURATION, Configuration
 from ..errors import DeviceError, UsageError
 from ..initial import first_backend
-from ..interfaces import Progress, ProgressSink, Technique
+from ..interfaces import Progress, ProgressSink, Statistics, Technique
 from ..network import Network
-from . import noise, ratios
+from . import engines, noise, ratios
 from .engines import OURS, check_installed, installed
 from .peak import HOW
 from .pool import Process
@@ -33,6 +33,8 @@ TOLERANCE = 1e-3
 """Greatest difference of an output from its meaning, relative to the greatest element."""
 PAYS = 1.05
 """With `paying`, a setting stays where its operator becomes so many times as fast."""
+RANDOM_INPUTS = 64
+"""How many random inputs serve to calibrate with where none are given."""
 IDLE_CORES = 0.05
 """A waiting engine that uses more disturbs the others."""
 MOST_ROUNDS = 2
@@ -44,7 +46,8 @@ EXACT = "exact"
 class Request:
     """What to compare. against: names of engines, None for all that are installed. settings: as ``--set`` takes them.
 
-    backend, options: whose device runs our side; empty for the first choice among those with a device. threads: None for all of the device's, and as many for the others.
+    backend, options: whose device runs our side; empty for the first choice among those with a device. threads: None for all of the device's,
+    and as many for the others. calibrate: an .npy file of inputs for fitted settings and quantised engines, random ones if None.
     block_s: seconds of one timed block. paying: apply a setting only to operators that become faster by it.
     """
 
@@ -59,6 +62,7 @@ class Request:
     block_s: float = 0.2
     paying: bool = False
     seed: int = 0
+    calibrate: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ def bench(request: Request, registry: Registry | None = None, progress: Progress
     Raises UsageError for an unknown or missing engine or an illegal setting, LoweringError and DeviceError where an engine cannot run
     the network or computes something else, and whatever the frontend raises.
     """
+    from ..tuning import limit_s
+
     registry = registry or plugins.load()
     request = request if request.backend else replace(request, backend=first_backend(registry))
     rivals = installed() if request.against is None else tuple(dict.fromkeys(request.against))
@@ -95,9 +101,11 @@ def bench(request: Request, registry: Registry | None = None, progress: Progress
 
     with tempfile.TemporaryDirectory(prefix="mobiprox-bench-") as folder, ExitStack() as stack:
         inputs = _inputs(graph, request.seed)
-        task = _task(network, request.batch, inputs, Path(folder))
+        task = _task(network, request.batch, inputs, _calibrate(graph, request), Path(folder))
         ours, *others = (stack.enter_context(Process(engine)) for engine in (OURS, *rivals))
-        progress(Progress("engines", 0, 0, ", ".join((OURS, *rivals))))
+        progress(
+            Progress("engines", 0, 0, f"{', '.join((OURS, *rivals))}; {OURS} is tuned for what it has not met, at most {limit_s():g} s")
+        )
         about = ours.ask("load", engine=OURS, task={**task, **_our_part(request, registry, levels)})
         threads = request.threads or (about["threads"] if about["device"]["kind"] == "cpu" else noise.cores())
         abouts = {o.engine: o.ask("load", engine=o.engine, task={**task, "threads": threads}) for o in others}
@@ -105,13 +113,19 @@ def bench(request: Request, registry: Registry | None = None, progress: Progress
         progress(Progress("operators", 0, 0, "each alone, under every setting"))
         peak = ours.ask("peak")["gflops"]
         operator_ms = ours.ask("operators", seconds=request.block_s / 2)["times_ms"]
-        chosen = [_paying(level, operator_ms) if request.paying else tuple(level) for level in about["levels"]]
+        if request.paying:  # operators may hand on what the next one wants, so what is left is lowered again
+            levels = [_configuration(_paying(level, operator_ms), about) for level in about["levels"]]
+            about = ours.ask("load", engine=OURS, task={**task, **_our_part(request, registry, levels), "threads": threads})
+            operator_ms = ours.ask("operators", seconds=request.block_s / 2)["times_ms"]
+        chosen = [tuple(level) for level in about["levels"]]
         contenders = [Contender(name, ours, variants) for name, variants in zip(names, chosen, strict=True)]
         contenders += [Contender(o.engine, o) for o in others]
         ran = [_configuration(variants, about) for variants in chosen]
 
         progress(Progress("outputs", 0, 0, "against the NumPy reference"))
-        differences = _check_outputs(contenders, ran, graph, inputs, techniques, Path(folder))
+        differences = _check_outputs(
+            contenders, ran, graph, inputs, techniques, Path(folder), _statistics(task, request, registry, ran, techniques)
+        )
         rounds = _rounds(contenders, request, threads, progress)
         idle = {process.engine: process.idle_cores for process in (ours, *others)}
 
@@ -157,7 +171,40 @@ def _inputs(graph: Graph, seed: int) -> list[Floats]:
     return [rng.standard_normal(spec.shape).astype(np.float32) for spec in graph.inputs]
 
 
-def _task(network: Network, batch: int, inputs: Sequence[Floats], folder: Path) -> dict[str, Any]:
+def _calibrate(graph: Graph, request: Request) -> Floats:
+    """Inputs to calibrate with, float32[N, ...]."""
+    import numpy as np
+
+    shape = graph.inputs[0].shape[1:]
+    if request.calibrate is None:
+        return np.random.default_rng(request.seed + 1).standard_normal((max(RANDOM_INPUTS, request.batch), *shape)).astype(np.float32)
+    try:
+        inputs = np.asarray(np.load(request.calibrate), np.float32)
+    except (OSError, ValueError) as fault:
+        raise UsageError(f"{request.calibrate} cannot be read: {fault}", where="--calibrate", mend="give an .npy file") from fault
+    if inputs.shape[1:] != shape or len(inputs) < request.batch:
+        raise UsageError(
+            f"{request.calibrate} has shape {list(inputs.shape)}, the network takes {['N', *shape]}",
+            where="--calibrate",
+            mend=f"give float32 inputs, at least {request.batch} of them",
+        )
+    return inputs
+
+
+def _statistics(
+    task: Mapping[str, Any], request: Request, registry: Registry, ran: Sequence[Configuration], techniques: Mapping[str, Technique]
+) -> Callable[[str], Statistics | None]:
+    """What our worker fitted its settings to; here the meaning of those settings is computed from the same."""
+    import numpy as np
+
+    parts = [part for settings in ran for setting in settings.settings.values() for part in setting]
+    if not any(techniques[part.technique].needs_statistics(part) for part in parts):
+        return lambda op: None
+    device = registry.get("backend", request.backend).open(request.options or {})
+    return engines.calibration(engines.Task(task["model"], task["batch"], (), calibrate=np.load(task["calibrate"])), device)
+
+
+def _task(network: Network, batch: int, inputs: Sequence[Floats], calibrate: Floats, folder: Path) -> dict[str, Any]:
     """What all engines load: the simplified network with its batch fixed, and the inputs."""
     import numpy as np
     import onnx_ir as ir
@@ -169,7 +216,8 @@ def _task(network: Network, batch: int, inputs: Sequence[Floats], folder: Path) 
     file = folder / f"{network.name}.onnx"
     ir.save(model, file)
     np.savez(folder / "inputs.npz", *inputs)
-    return {"model": str(file), "batch": batch, "inputs": str(folder / "inputs.npz")}
+    np.save(folder / "calibrate.npy", calibrate)
+    return {"model": str(file), "batch": batch, "inputs": str(folder / "inputs.npz"), "calibrate": str(folder / "calibrate.npy")}
 
 
 def _our_part(request: Request, registry: Registry, levels: Sequence[Configuration]) -> dict[str, Any]:
@@ -200,6 +248,7 @@ def _check_outputs(
     inputs: Sequence[Floats],
     techniques: Mapping[str, Technique],
     folder: Path,
+    statistics: Callable[[str], Statistics | None],
 ) -> list[dict[str, float]]:
     """How far each contender's outputs are from their meaning, and from the exact outputs. Raises DeviceError beyond the tolerance."""
     exact = reference.run(graph, inputs)
@@ -209,9 +258,10 @@ def _check_outputs(
         file = folder / f"outputs-{index}.npz"
         contender.ask("run", outputs=str(file))
         outputs = _read(file)
-        meaning = reference.run(graph, inputs, settings, techniques) if settings.settings else exact
+        meaning = reference.run(graph, inputs, settings, techniques, statistics) if settings.settings else exact
         used = {part.technique for setting in settings.settings.values() for part in setting}
-        allowed = max(TOLERANCE, *(techniques[name].tolerance for name in used), 0.0)
+        own = TOLERANCE if contender.process.engine == OURS else engines.RIVALS[contender.process.engine].tolerance
+        allowed = max(own, *(techniques[name].tolerance for name in used), 0.0)
         difference = _difference(outputs, meaning)
         if not difference <= allowed:
             engine = contender.process.engine
@@ -394,7 +444,7 @@ def _operators_json(
                         "speedup": times[0] / times[v] if times[v] else None,
                     }
                     for name, variants in zip(names, chosen, strict=True)
-                    if (v := variants[index])
+                    if op["settings"][v := variants[index]] != EXACT  # exact ones may still hand on what the next operator wants
                 },
             }
         )

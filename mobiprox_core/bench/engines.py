@@ -6,10 +6,11 @@ Every engine is handed the same ONNX file: Mobiprox's simplified model (constant
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,9 +20,13 @@ from ..plugins import did_you_mean
 
 if TYPE_CHECKING:
     from ..graph import Graph
-    from ..interfaces import Floats
+    from ..interfaces import Device, Floats, Statistics
+    from ..network import Network
 
 OURS = "mobiprox"
+
+QUANTISED = 0.5
+"""What a quantised engine may be off, relative to the greatest element of an output: enough to tell whether it ran at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class Task:
     """What to load. batch: that of the file. threads: None for the engine's own choice.
 
     backend, options, configurations: for Mobiprox alone; configurations as `Configuration.to_json` gives them.
+    calibrate: float32[N, ...], inputs that quantised engines and fitted settings are calibrated with.
     """
 
     model: str
@@ -38,6 +44,7 @@ class Task:
     backend: str = ""
     options: Mapping[str, Any] | None = None
     configurations: Sequence[Mapping[str, str]] = ()
+    calibrate: Floats | None = None
 
 
 class Engine(Protocol):
@@ -52,12 +59,21 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Another engine. module: what must be importable; install: how to get it."""
+    """Another engine. module: what must be importable; install: how to get it.
+
+    tolerance: greatest difference of an output from the exact one, relative to the greatest element: float32, unless it quantises. Those that do
+    are only used where they are asked for.
+    """
 
     name: str
     module: str
     install: str
     load: Callable[[Task], Engine]
+    tolerance: float = 1e-3
+
+    @property
+    def is_exact(self) -> bool:
+        return self.tolerance < QUANTISED
 
 
 class OnnxRuntime:
@@ -74,6 +90,39 @@ class OnnxRuntime:
 
     def run(self) -> tuple[Floats, ...]:
         return tuple(self._session.run(None, self._feed))
+
+
+def quantised(task: Task, folder: str) -> str:
+    """The task's model after ONNX Runtime's static quantisation: QDQ, weights per channel, activations in eight bits; the file that holds it."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared, result = (str(Path(folder) / f"{what}.onnx") for what in ("prepared", "quantised"))
+    quant_pre_process(task.model, prepared, skip_symbolic_shape=True)
+    (name,) = (
+        spec.name for spec in import_module("onnxruntime").InferenceSession(prepared, providers=["CPUExecutionProvider"]).get_inputs()
+    )
+    assert task.calibrate is not None
+    starts = range(0, len(task.calibrate) - task.batch + 1, task.batch)
+    feeds = iter([{name: task.calibrate[start : start + task.batch]} for start in starts])
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, Floats] | None:
+            return next(feeds, None)
+
+    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+    quantize_static(prepared, result, Reader(), quant_format=QuantFormat.QDQ, per_channel=True, **kinds)
+    return result
+
+
+def on_quantised(load: Callable[[Task], Engine]) -> Callable[[Task], Engine]:
+    """The engine on the quantised model."""
+
+    def quantise_and_load(task: Task) -> Engine:
+        with TemporaryDirectory(prefix="mobiprox-bench-") as folder:
+            return load(replace(task, model=quantised(task, folder)))
+
+    return quantise_and_load
 
 
 class OpenVino:
@@ -119,12 +168,16 @@ class Mobiprox:
     def __init__(self, task: Task) -> None:
         from .. import plugins
         from ..lowering import lower
+        from ..tuning import tuned
 
         registry = plugins.load()
         techniques = {name: registry.get("technique", name) for name in registry.names("technique")}
         self._device = registry.get("backend", task.backend).open(task.options or {})
+        graph, levels = _graph(task), [Configuration.from_json(c) for c in task.configurations]
+        statistics = calibration(task, self._device)
+        ways = tuned(graph, self._device, techniques, levels, statistics=statistics)
         begin = perf_counter()
-        plan = lower(_graph(task), self._device.info, techniques, {}, [Configuration.from_json(c) for c in task.configurations])
+        plan = lower(graph, self._device.info, techniques, {}, levels, statistics=statistics, ways=ways)
         self._runner = self._device.load(plan)
         self._inputs = task.inputs
         self.about = {
@@ -174,13 +227,15 @@ RIVALS: Mapping[str, Rival] = {
         Rival("onnxruntime", "onnxruntime", "pip install onnxruntime", OnnxRuntime),
         Rival("torch", "torch", "pip install torch", Torch),
         Rival("openvino", "openvino", "pip install openvino", OpenVino),
+        Rival("onnxruntime-int8", "onnxruntime", "pip install onnxruntime", on_quantised(OnnxRuntime), QUANTISED),
+        Rival("openvino-int8", "openvino", "pip install openvino onnxruntime", on_quantised(OpenVino), QUANTISED),
     )
 }
 
 
 def installed() -> tuple[str, ...]:
-    """The rivals that can be loaded here."""
-    return tuple(name for name, rival in RIVALS.items() if find_spec(rival.module) is not None)
+    """The exact rivals that can be loaded here."""
+    return tuple(name for name, rival in RIVALS.items() if rival.is_exact and find_spec(rival.module) is not None)
 
 
 def check_installed(names: Sequence[str]) -> None:
@@ -209,9 +264,21 @@ def load(name: str, task: Task) -> Engine:
     return engine
 
 
+def calibration(task: Task, device: Device) -> Callable[[str], Statistics | None]:
+    """The statistics of the task's calibration inputs; nothing is computed before somebody asks."""
+    from ..statistics import Calibration
+
+    assert task.calibrate is not None
+    return Calibration(_network(task), device, task.calibrate)
+
+
 def _graph(task: Task) -> Graph:
+    return _network(task).at_batch(task.batch)
+
+
+def _network(task: Task) -> Network:
     import onnx_ir as ir
 
     from ..network import Network
 
-    return Network.from_model(ir.load(task.model), Path(task.model).stem).at_batch(task.batch)
+    return Network.from_model(ir.load(task.model), Path(task.model).stem)

@@ -22,7 +22,7 @@ def configuration(text: str, graph: Graph, techniques: Mapping[str, Technique]) 
 
     Raises UsageError for an unknown operator or technique, and for a setting that is illegal there or everywhere.
     """
-    legal = {op.name: legal_settings(op, graph, techniques) for op in graph.operators}
+    legal = {op.name: legal_settings(op, graph, techniques, fitted=True) for op in graph.operators}
     if ":" in text:
         chosen = {name: checked_setting(name, setting, legal, techniques) for name, setting in _named(text).items()}
     else:

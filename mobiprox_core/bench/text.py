@@ -32,6 +32,8 @@ def _head(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"{model['file']}: {model['mmac']:.4g} million multiply-adds, batch {model['batch']}"
     yield f"{device['name']}: {device['runtime']}, {device['isa']}, {result['threads']} thread(s)"
     yield ", ".join(f"{name} {version}" for name, version in [(OURS, result["versions"]["mobiprox"]), *engines.items()])
+    if result["program"]:
+        yield result["program"]
 
 
 def _contenders(result: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Sequence[str], list[list[str]]]:

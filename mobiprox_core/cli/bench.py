@@ -12,7 +12,9 @@ from .base import as_json, load_plugins, main, print_json
 @main.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
-    "--against", metavar="ENGINES", help="onnxruntime, torch, openvino, joined by commas, or none; all that are installed if left out."
+    "--against",
+    metavar="ENGINES",
+    help="onnxruntime, torch, openvino, onnxruntime-int8, openvino-int8, joined by commas, or none; all exact ones that are installed if left out.",
 )
 @click.option(
     "--set", "settings", multiple=True, metavar="SETTING", help="A setting, or 'OPERATOR: SETTING; ...'. May be given many times."
@@ -22,6 +24,11 @@ from .base import as_json, load_plugins, main, print_json
 @click.option("--backend", metavar="NAME", help="A backend, as NAME or '{NAME: {option: value}}'; one that has a device if left out.")
 @click.option("--device", help="Its option 'device': an index of 'mobiprox devices', or part of a name.")
 @click.option("--paying", is_flag=True, help="Apply a setting only to operators that it makes at least 5 % faster here.")
+@click.option(
+    "--calibrate",
+    type=click.Path(path_type=Path),
+    help="An .npy file of inputs that fitted settings and quantised engines are calibrated with; 64 random ones if left out.",
+)
 @click.option("--rounds", type=click.IntRange(1), default=15, show_default=True, help="Undisturbed rounds to aim at.")
 @click.option(
     "--block", "block_s", type=click.FloatRange(0.01), default=0.2, show_default=True, help="Seconds an engine is timed per round."
@@ -37,6 +44,7 @@ def bench(
     backend: str | None,
     device: str | None,
     paying: bool,
+    calibrate: Path | None,
     rounds: int,
     block_s: float,
     seed: int,
@@ -61,7 +69,12 @@ def bench(
     options = dict(chosen.options) if device is None else {**chosen.options, "device": int(device) if device.isdecimal() else device}
     engines = None if against is None else tuple(name.strip() for name in against.split(",") if name.strip() not in ("", "none"))
     request = comparison.Request(
-        model, engines, settings, batch, threads, chosen.name, options, rounds=rounds, block_s=block_s, paying=paying, seed=seed
+        *(model, engines, settings, batch, threads, chosen.name, options),
+        rounds=rounds,
+        block_s=block_s,
+        paying=paying,
+        seed=seed,
+        calibrate=calibrate,
     )
     with ProgressPrinter() as progress:
         result = comparison.bench(request, registry, progress)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from ..errors import InfeasibleSetting, LoweringError
 from ..graph import Graph, Operator, Shape
 from ..interfaces import Statistics, Technique
 from ..plan import DeviceInfo, ExecutionPlan, Launch, PlanOperator, Slot, Variant
-from ..program import Instance, assemble
+from ..program import Chain, Instance, assemble
 from ..tables import Form, KernelSource, Role
 from .arena import Arena
 from .builder import Builder
@@ -28,6 +29,7 @@ from .convolution import emit_tables, exact_tables, geometry, reach
 from .forms import Reads, Traffic, traffic
 from .operators import EMIT, same_layout
 from .views import BUFFER_SHIFT, Layout, View, four, moved
+from .ways import Way
 
 
 def lower(
@@ -40,6 +42,7 @@ def lower(
     keep_activations: bool = False,
     statistics: Callable[[OpId], Statistics | None] = lambda op: None,
     corrections: CorrectionsOf = none,
+    ways: Mapping[str, Way] = MappingProxyType({}),
 ) -> ExecutionPlan:
     """The plan that holds, for every operator, its exact variant, one variant per setting, and one per correction of a level.
 
@@ -47,9 +50,35 @@ def lower(
     to switch between; level 0, exact, is put in front unless it is there. keep_activations: no activation shares memory with another,
     so that a runner can resume from any operator. corrections: of every level; operators that a technique replaces whole are not corrected.
 
+    ways: how to compute convolutions and dense layers of some shapes, see `tuning`; a rule decides about all others.
+
     Raises InfeasibleSetting where a setting means nothing for its operator, LoweringError for an unknown operator or technique.
     """
-    return _Lowering(graph, device, techniques, statistics, corrections, Arena(keep_activations)).plan(settings, levels)
+    return _Lowering(graph, device, techniques, statistics, corrections, Arena(keep_activations), ways).plan(settings, levels)
+
+
+def alternatives(
+    graph: Graph,
+    device: DeviceInfo,
+    techniques: Mapping[str, Technique],
+    levels: Sequence[Configuration],
+    ways: Mapping[str, Way],
+    statistics: Callable[[OpId], Statistics | None] = lambda op: None,
+) -> tuple[ExecutionPlan, dict[tuple[int, int], Alternatives]]:
+    """A plan with these levels that has all ways to compute what has no key among `ways` yet. And these: by operator and variant (both
+    as indices) of the levels."""
+    lowering = _Lowering(graph, device, techniques, statistics, none, Arena(False), ways)
+    lowering.alternatives = {}
+    return lowering.plan({}, levels), lowering.alternatives
+
+
+@dataclass(frozen=True, slots=True)
+class Alternatives:
+    """Ways to compute one operator under one setting: their key among `ways`, the rule's first, and the variants that take them."""
+
+    key: str
+    ways: tuple[Way, ...]
+    variants: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +88,7 @@ class _Choice:
     setting: Setting
     correction: Correction | None = None
     traffic: Traffic = field(default_factory=Traffic)
+    way: Way | None = None
 
 
 class _Lowering:
@@ -70,7 +100,10 @@ class _Lowering:
         statistics: Callable[[OpId], Statistics | None],
         corrections: CorrectionsOf,
         arena: Arena,
+        ways: Mapping[str, Way],
     ) -> None:
+        self.ways = ways
+        self.alternatives: dict[tuple[int, int], Alternatives] | None = None
         self.graph = graph
         self.device = device
         self.techniques = techniques
@@ -78,7 +111,7 @@ class _Lowering:
         self.corrections = corrections
         self.arena = arena
         self.views: dict[str, View] = {}
-        self.instances: set[Instance] = set()
+        self.instances: set[Instance | Chain] = set()
         self.halos = _halos(graph)
 
     def plan(self, settings: Mapping[OpId, Sequence[Setting]], levels: Sequence[Configuration]) -> ExecutionPlan:
@@ -117,6 +150,8 @@ class _Lowering:
                 if choice.correction is not None:
                     memory[owner] -= (own := min(added, choice.correction.size_bytes))
                     memory["recalibration"] += own
+            if self.alternatives is not None:
+                offered[operator.name] += self._others(operator, offered[operator.name], emitted[-1], self.alternatives)
         self.arena.step += 1
         outputs, tail = self._outputs()
         if tail is not None:
@@ -211,10 +246,25 @@ class _Lowering:
                     found.setdefault(role, form)
         return tuple(found.items())
 
+    def _others(
+        self, operator: Operator, choices: Sequence[_Choice], emitted: list[Builder], alternatives: dict[tuple[int, int], Alternatives]
+    ) -> tuple[_Choice, ...]:
+        """Emit the operator in all other ways that are legal for each of its choices."""
+        more: list[_Choice] = []
+        for number, (choice, builder) in enumerate(zip(choices, tuple(emitted), strict=True)):
+            if len(builder.legal) > 1 and builder.key not in self.ways:
+                others = [replace(choice, way=way) for way in builder.legal[1:]]
+                variants = (number, *range(len(emitted), len(emitted) + len(others)))
+                alternatives[self.arena.step - 1, number] = Alternatives(builder.key, tuple(builder.legal), variants)
+                emitted += [self._variant(operator, other) for other in others]
+                more += others
+        return tuple(more)
+
     def _variant(self, operator: Operator, choice: _Choice) -> Builder:
         setting, correction, flow = choice.setting, choice.correction, choice.traffic
         builder = self._builder(operator)
         builder.reads, builder.delivered, builder.writes = dict(flow.reads), flow.delivered, flow.writes
+        builder.ways, builder.forced = self.ways, choice.way
         for name in operator.reads:
             for buffer in self.views[name].buffers:
                 self.arena.touch(buffer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from ..graph import Activation, Graph, Operator
 from ..plan import ROW_INTS, DeviceInfo
-from ..program import PLAIN, Instance
+from ..program import PLAIN, Chain, Instance
 from ..tables import Form, Role
 from .arena import Arena
 from .views import BUFFER_SHIFT, Ints, Layout, View, at, four
+from .ways import Way
 
 FORMS_AT = 40
 """Where a descriptor row holds the parameters of the form that is written, and after them those of the form that is read."""
@@ -33,7 +34,7 @@ class Builder:
     arena: Arena
     views: Mapping[str, View]
     emit_exact: Callable[[Builder, Operator], None]
-    instances: set[Instance] = field(default_factory=set)
+    instances: set[Instance | Chain] = field(default_factory=set)
     launches: list[tuple[str, int, tuple[int, ...]]] = field(default_factory=list)
     scratched: dict[Layout, int] = field(default_factory=dict)
     geometry: str = ""
@@ -43,6 +44,17 @@ class Builder:
     written: Form = PLAIN
     used: dict[int, int] = field(default_factory=dict)
     """Address of each constant that was asked for, and its bytes."""
+    ways: Mapping[str, Way] = field(default_factory=dict)
+    forced: Way | None = None
+    key: str = ""
+    legal: Sequence[Way] = ()
+    """Of the way to compute it: those chosen for other keys too, the one to take whatever was chosen, its key, and all that are legal."""
+
+    def choose(self, key: str, legal: Sequence[Way]) -> Way:
+        """The way that is forced, else the one chosen for this key, else the first, which is the rule's."""
+        self.key, self.legal = key, legal
+        way = self.forced or (self.ways.get(key) if len(legal) > 1 else None)
+        return way if way is not None and way in legal else legal[0]
 
     def launch(self, function: str, units: int, row: Iterable[int]) -> None:
         if units == 0:  # a tensor without elements; the network kernel counts on every launch to finish
@@ -50,6 +62,21 @@ class Builder:
         ints = tuple(int(i) for i in row)
         assert len(ints) <= ROW_INTS, f"{function}: {len(ints)} descriptor entries"
         self.launches.append((function, int(units), ints))
+
+    def chain(self, first: int, shares: Sequence[Ints]) -> None:
+        """Join the launches from `first` on: a unit of what they become runs units of each, in their order, by one thread.
+
+        shares: per launch int[units, count], what each unit of the whole runs. No unit may read what another one's share writes.
+        """
+        parts = self.launches[first:]
+        del self.launches[first:]
+        chain = Chain(tuple(function for function, _, _ in parts))
+        self.instances.add(chain)
+        entries = []
+        for (_, _, row), share in zip(parts, shares, strict=True):
+            whole = np.array([*row, *[0] * (ROW_INTS - len(row))], dtype=np.int64)
+            entries += [self.table(whole, "row"), self.table(share, "share"), share.shape[1]]
+        self.launch(chain.name, len(shares[0]), entries)
 
     def constant(self, values: npt.ArrayLike, name: str) -> int:
         """Offset of an array that the plan carries; equal arrays are stored once."""

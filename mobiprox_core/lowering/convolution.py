@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import prod
@@ -10,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..graph import Graph, Operator
-from ..plan import DeviceInfo
 from ..program import PLAIN, Instance
 from ..tables import Fill, Form, Tables
 from .builder import NO_ACTIVATION, Builder, activation_row, row_by_row, with_forms
 from .views import BUFFER_SHIFT, Ints, Layout, View, four
+from .ways import Way, depthwise_ways, product_ways
 
 
 def reach(op: Operator, graph: Graph) -> tuple[int, int, int, int]:
@@ -75,12 +76,16 @@ def emit_tables(b: Builder, op: Operator, tables: Tables) -> None:
         written,
         added,
     )
+    first = len(b.launches)
+    shares = None
     if op.kind == "conv" and is_depthwise(op):
         work.depthwise()
     else:
-        work.products()
+        shares = work.products()
     for fill in fills:
-        _emit_fill(b, op, tables, fill, layout, residual, last=fill is fills[-1])
+        _emit_fill(b, op, tables, fill, layout, residual, fill is fills[-1], shares)
+    if shares is not None:
+        b.chain(first, [np.arange(len(shares.fills))[:, None], shares.fills])
     if storage.finish is not None:
         b.launch(storage.finish, *row_by_row(layout, origin, layout, origin))
 
@@ -162,6 +167,21 @@ def _output_pixels(layout: Layout, tables: Tables) -> Ints:
     return np.asarray(n * image + h * row + w * column).ravel()
 
 
+STRIP_COST = 0.25
+"""What a strip costs beside its tiles, in tiles."""
+NEARLY = 1.02
+
+
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """Which units of the fill the units of the sum run when both are fused: int[units, count]. Each owns `width` positions across the
+    lines, of which there are `strips`."""
+
+    fills: Ints
+    width: int
+    strips: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Sum:
     """The sum over taps: packs tables and weights, chooses the register tile, and launches."""
@@ -175,11 +195,12 @@ class _Sum:
     writes: Form
     added: Form  # of the residual
 
-    def products(self) -> None:
+    def products(self) -> _Shares | None:
         """The general convolution: panels of output channels, each with its own taps."""
         device, outputs = self.b.device, len(self.tables.weight)
         vectors = -(-outputs // device.vector)
-        template, mr, nr = register_tile(device, self.pixels.shape[1], vectors, self.tables.storage.accumulators)
+        way = self._choose(product_ways(device, self.pixels.shape[1], vectors, len(self.tables.fills), self.tables.storage.accumulators))
+        template, mr, nr = way.template, way.pixels, way.vectors
         lanes = nr * device.vector
         panels = -(-vectors // nr)
         entries = []
@@ -190,7 +211,9 @@ class _Sum:
             packed[: len(taps), : weight.shape[1]] = weight
             entries.append((self.b.table(padded, "taps"), len(padded), self._weights(packed, f"weight{panel}")))
         panel_table = self.b.constant(np.array(entries, dtype=np.int32), "panels")
-        self._launch(template, (("MR", mr), ("NR", nr)), 1 if template == "dense" else mr, panels, panels * nr, panel_table)
+        shares = self._shares(way, panels) if way.fused else None
+        self._launch(way, (("MR", mr), ("NR", nr)), 1 if template == "dense" else mr, panels, panels * nr, panel_table, shares=shares)
+        return shares
 
     def depthwise(self) -> None:
         """One filter per channel: a tap is a vector of channels."""
@@ -202,19 +225,19 @@ class _Sum:
         packed = packed.reshape(vectors, device.vector, count, 1).transpose(0, 2, 1, 3)
         taps = self.b.table(self.read.taps[0][tables.taps], "taps")
         weights = self._weights(packed, "weight")
-        if self._whole_rows():
+        way = self._choose(depthwise_ways(device, self._whole_rows()))
+        if way.template == "depthwise3x3":
             columns, step = len(tables.columns), self.op["strides"][1]
             more = (columns, weights, self.read.block_stride, self.read.row_stride)
-            self._launch("depthwise3x3", (("STEP", step),), columns, vectors, vectors, taps, *more)
+            self._launch(way, (("STEP", step),), columns, vectors, vectors, taps, *more)
         else:
-            self._launch("depthwise", (("MR", 6),), 6, vectors, vectors, taps, count, weights, self.read.block_stride)
+            self._launch(way, (("MR", way.pixels),), way.pixels, vectors, vectors, taps, count, weights, self.read.block_stride)
 
     def _whole_rows(self) -> bool:
-        """Whether neighbouring columns can share inputs: 3x3 with all taps, and columns side by side. (GPUs have no use for long units.)"""
+        """Whether neighbouring columns can share inputs: 3x3 with all taps, and columns side by side."""
         op, tables = self.op, self.tables
         return (
-            self.b.device.kind == "cpu"
-            and op.constants["weight"].shape[2:] == (3, 3)
+            op.constants["weight"].shape[2:] == (3, 3)
             and tuple(op["dilations"]) == (1, 1)
             and op["strides"][1] in (1, 2)
             and len(tables.taps) == 9
@@ -222,13 +245,52 @@ class _Sum:
             and bool((np.diff(tables.columns) == 1).all())
         )
 
+    def _choose(self, legal: Sequence[Way]) -> Way:
+        """The way that was chosen for this shape."""
+        op, output, weight = self.op, self.b.output.layout, self.op.constants["weight"]
+        what = (op.kind, weight.shape, op.attributes.get("strides"), op.attributes.get("dilations"), op.residual is not None)
+        shape = geometry(replace(self.tables, scale=None))  # a correction's scale is as good as none
+        words = (*what, output, self.pixels.shape[1], self.read.row_stride, shape, self.writes.kind, self.added.kind)
+        return self.b.choose(sha256(repr(words).encode()).hexdigest()[:24], legal)
+
+    def _shares(self, way: Way, panels: int) -> _Shares:
+        """Strips along the fill's axis: of those that leave the busiest thread (nearly) the least to do the narrowest, which stays in the
+        first cache."""
+        assert self.b.output.layout is not None
+        images, threads = self.b.output.layout.extent[0], self.b.device.threads
+        (fill,) = self.tables.fills
+        lines, across = len(self.tables.rows), len(self.tables.columns)
+        if fill.axis == "columns":
+            lines, across = across, lines
+
+        def tiles(width: int) -> float:
+            units = panels * images * -(-across // width)
+            return -(-units // threads) * (-(-lines * width // way.pixels) + STRIP_COST)
+
+        least = min(map(tiles, range(1, across + 1)))
+        width = next(w for w in (*range(way.pixels, across + 1), *range(min(way.pixels - 1, across), 0, -1)) if tiles(w) <= NEARLY * least)
+        strips = -(-across // width)
+        panel, image, vector, strip = np.ix_(np.arange(panels), np.arange(images), np.arange(way.vectors), np.arange(strips))
+        fills = (image * panels * way.vectors + panel * way.vectors + vector) * strips + strip
+        return _Shares(fills.transpose(0, 1, 3, 2).reshape(-1, way.vectors), width, strips)
+
     def _launch(
-        self, template: str, macros: tuple[tuple[str, int], ...], tile: int, panels: int, vectors: int, table: int, *more: int
+        self,
+        way: Way,
+        macros: tuple[tuple[str, int], ...],
+        tile: int,
+        panels: int,
+        vectors: int,
+        table: int,
+        *more: int,
+        shares: _Shares | None = None,
     ) -> None:
         """tile: pixels that one step of the function computes. panels: units beside each other; vectors: of output channels, padded."""
-        instance = Instance(template, macros, self.tables.storage, self.added.kind, self.writes.kind)
+        instance = Instance(way.template, macros, self.tables.storage, self.added.kind, self.writes.kind)
         self.b.instances.add(instance)
-        tiles, per_unit, across, pixels, length = self._pixel_table(tile, panels)
+        tiles, per_unit, across, pixels, length = (
+            self._pixel_table(tile, panels, way.units) if shares is None else self._strip_table(tile, shares)
+        )
         constants = self._epilogue_constants(vectors * self.b.device.vector)
         row = (tiles, per_unit, across, pixels, length, table, *constants, self.read.start, *self.target, *more)
         self.b.launch(instance.name, panels * across, with_forms(row, self.writes, self.added))
@@ -264,14 +326,29 @@ class _Sum:
         scale = self.tables.scale
         return bias, -1 if scale is None else self.b.constant(np.pad(scale.astype(np.float32), (0, pad)), "scale")
 
-    def _pixel_table(self, tile: int, panels: int) -> tuple[int, int, int, int, int]:
+    def _pixel_table(self, tile: int, panels: int, per_thread: int) -> tuple[int, int, int, int, int]:
         """Tiles, tiles per unit, units per panel, the table's offset and its length. The last pixel fills up the last tile."""
         device, count = self.b.device, self.pixels.shape[1]
         tiles = -(-count // tile)
         padded = np.concatenate([self.pixels, np.repeat(self.pixels[:, -1:], tiles * tile - count, axis=1)], axis=1)
-        units = 16 * device.threads if device.kind == "cpu" else tiles * panels
+        units = per_thread * device.threads if device.kind == "cpu" else tiles * panels
         per_unit = max(1, tiles * panels // units)
         return tiles, per_unit, -(-tiles // per_unit), self.b.table(padded, "pixels"), padded.shape[1]
+
+    def _strip_table(self, tile: int, shares: _Shares) -> tuple[int, int, int, int, int]:
+        """The same, where a unit owns a strip of an image: its pixels come one after another and fill whole tiles."""
+        tables = self.tables
+        pixels = self.pixels.reshape(3, -1, len(tables.rows), len(tables.columns))
+        axis = 3 if tables.fills[0].axis == "rows" else 2
+        parts = [
+            part.reshape(3, -1)
+            for image in range(pixels.shape[1])
+            for part in np.array_split(pixels[:, image : image + 1], range(shares.width, pixels.shape[axis], shares.width), axis=axis)
+        ]
+        per_unit = -(-max(part.shape[1] for part in parts) // tile)
+        strips = [np.pad(part, ((0, 0), (0, per_unit * tile - part.shape[1])), mode="edge") for part in parts]
+        table = np.concatenate(strips, axis=1)
+        return per_unit * len(strips), per_unit, len(strips), self.b.table(table, "pixels"), table.shape[1]
 
 
 def granules(taps: Ints, weight: npt.NDArray[np.float32], size: int) -> tuple[Ints, npt.NDArray[np.float32]]:
@@ -292,30 +369,15 @@ def granules(taps: Ints, weight: npt.NDArray[np.float32], size: int) -> tuple[In
     return starts, grouped
 
 
-def register_tile(device: DeviceInfo, pixels: int, vectors: int, accumulators: int = 8) -> tuple[str, int, int]:
-    """Template, pixels and vectors of the register tile.
-
-    Wide units: where eight accumulators hide the latency, one vector will do; where pixels are few, weights come from memory, and two or
-    four vectors keep more of it in flight. Narrow units: sixteen registers, which twelve accumulators fill.
-    """
-    if pixels < 4:
-        return "dense", 8, 1
-    rows = min(8, pixels // 4 * 4)
-    if device.isa == "avx512":
-        wanted = -(-accumulators // 8) if pixels > 64 else 2 if pixels >= 8 else 4
-        return "convolution", rows, next(n for n in (4, 2, 1) if n <= wanted and vectors % n == 0)
-    if device.kind == "gpu":
-        return "convolution", 4, 1
-    if vectors % 3 == 0:
-        return "convolution", 4, 3
-    return "convolution", 6 if pixels >= 6 else 4, 2 if vectors % 2 == 0 else 1
-
-
-def _emit_fill(b: Builder, op: Operator, tables: Tables, fill: Fill, layout: Layout, residual: View | None, last: bool) -> None:
+def _emit_fill(
+    b: Builder, op: Operator, tables: Tables, fill: Fill, layout: Layout, residual: View | None, last: bool, shares: _Shares | None
+) -> None:
     """One pass that computes skipped lines; see kernels/README.md for its row."""
     axis, across = (2, 3) if fill.axis == "rows" else (3, 2)
     positions = np.arange(layout.extent[3]) if fill.axis == "rows" else tables.rows
     per_unit = max(1, len(positions) // (4 * b.device.threads)) if b.device.kind == "cpu" else 1
+    if shares is not None:
+        per_unit = shares.width
     chunks = -(-len(positions) // per_unit)
     vectors = -(-layout.extent[1] // b.device.vector)
     residual_row: tuple[int, ...] = (-1, 0, 0, 0, 0)

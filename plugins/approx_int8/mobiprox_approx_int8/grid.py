@@ -71,13 +71,13 @@ def grid(values: Floats, bits: int, how: str) -> Grid:
     return grids[int(np.argmin(errors))]
 
 
-def steps(weight: Floats) -> Floats:
-    """float32[O]: the step of every output channel's weights, float32[O, ...]: the largest one is LARGEST steps."""
-    largest = np.abs(weight.reshape(len(weight), -1)).max(1)
-    return np.asarray(np.where(largest > 0, largest / np.float32(LARGEST), 1), np.float32)
+def steps(weight: Floats, largest: int = LARGEST) -> Floats:
+    """float32[O]: the step of every output channel's weights, float32[O, ...]: the greatest one is `largest` steps."""
+    greatest = np.abs(weight.reshape(len(weight), -1)).max(1)
+    return np.asarray(np.where(greatest > 0, greatest / np.float32(largest), 1), np.float32)
 
 
-def codes(weight: Floats, step: Floats) -> Floats:
-    """The nearest whole numbers -LARGEST..LARGEST of steps, as float32 of the same shape."""
+def codes(weight: Floats, step: Floats, largest: int = LARGEST) -> Floats:
+    """The nearest whole numbers -largest..largest of steps, as float32 of the same shape."""
     along = step.reshape(-1, *(1,) * (weight.ndim - 1))
-    return np.asarray(np.clip(np.rint(weight / along), -LARGEST, LARGEST), np.float32)
+    return np.asarray(np.clip(np.rint(weight / along), -largest, largest), np.float32)

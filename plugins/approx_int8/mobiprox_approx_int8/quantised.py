@@ -66,7 +66,7 @@ class Quantised:
                 "items": {"enum": list(BITS)},
                 "minItems": 1,
                 "uniqueItems": True,
-                "default": [8],
+                "default": list(BITS),
                 "description": "bits of an activation: 7 are faster where the CPU has AVX2 but no VNNI",
             },
         },
@@ -86,7 +86,7 @@ class Quantised:
         return tuple(
             KnobSetting(NAME, (*((("activations", bits),) if bits != BITS[0] else ()), *((("range", how),) if how != RANGES[0] else ())))
             for how in options.get("ranges", RANGES[:1])
-            for bits in options.get("activations", BITS[:1])
+            for bits in options.get("activations", BITS)
         )
 
     def slot(self, setting: KnobSetting) -> str:

@@ -79,3 +79,38 @@ def encoding(grid: Grid, step: Floats) -> Callable[[Tables], Tables]:
         return replace(tables, weight=integers, scale=scale.astype(np.float32), bias=bias.astype(np.float32))
 
     return encode
+
+
+# -- weights alone
+
+
+def pack_nibbles(weight: Floats) -> npt.NDArray[Any]:
+    """Two signed halves in one byte, the first in the lower half; int8 [...] of float32 [..., 2]."""
+    halves = weight.astype(np.int8).view(np.uint8)
+    return np.asarray((halves[..., 0] & 15) | (halves[..., 1] << 4)).astype(np.uint8).view(np.int8)
+
+
+SIGNED_BYTES = Storage(
+    "signed_bytes", 1, (("W_TYPE", "char"), ("LOAD_W(p)", "SIGNED_BYTES(p)")), lambda weight: weight[..., 0].astype(np.int8)
+)
+NIBBLES = Storage(
+    "nibbles",
+    2,
+    (
+        ("LOAD_X(p)", "(float2)((p)[0], (p)[1])"),
+        ("SCALAR", "float2"),
+        ("W_TYPE", "char"),
+        ("WEIGHTS", "IVEC"),
+        ("LOAD_W(p)", "NIBBLES(p)"),
+        ("ACCUMULATE(c, x, w)", "nibbles(c, (x).s0, (x).s1, w)"),
+    ),
+    pack_nibbles,
+)
+
+
+def integers(tables: Tables, largest: int) -> Tables:
+    """The last edit: rounded weights as integers, and the scale that makes up for it."""
+    step = steps(tables.weight, largest)
+    return replace(
+        tables, weight=codes(tables.weight, step, largest), scale=step if tables.scale is None else (step * tables.scale).astype(np.float32)
+    )

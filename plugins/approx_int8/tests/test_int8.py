@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mobiprox_approx_int8.grid import LARGEST, Grid, codes, grid, steps
+from mobiprox_approx_int8.narrow import WeightOnly
 from mobiprox_approx_int8.quantised import MOST_ELEMENTS, Quantised
 from mobiprox_approx_int8.rounding import rounded
 from mobiprox_approx_int8.storage import body
@@ -41,6 +42,12 @@ class TestQuantisedContract(TechniqueContract):
     @pytest.fixture
     def options(self):
         return {"activations": [8, 7]}
+
+
+class TestWeightOnlyContract(TechniqueContract):
+    @pytest.fixture
+    def technique(self) -> WeightOnly:
+        return WeightOnly()
 
 
 class WithDotProduct(Quantised):

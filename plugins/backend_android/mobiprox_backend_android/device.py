@@ -306,8 +306,11 @@ class AndroidRunner(ServedRunner):
                     raise Crashed(f"the phone {'restarted' if restarted else 'fell silent'} {STRIKES} times at it") from lost
         raise AssertionError
 
-    def _start(self) -> None:
-        """Start the runtime, see that it runs on what was asked for, and bring it to where the last one was."""
+    def _start(self, again: bool = False) -> None:
+        """Start the runtime, see that it runs on what was asked for, and bring it to where the last one was.
+
+        again: all files were pushed anew, because one was damaged.
+        """
         device = self.device
         remote = self.phone.put_bundle(Path(self._folder.name) / "bundle")
         arguments = [
@@ -324,6 +327,10 @@ class AndroidRunner(ServedRunner):
         except DeviceError as fault:
             stream.close()
             self._stream = None
+            if "SHA-256" in fault.what and not again:
+                self.phone.forget()
+                self._start(again=True)
+                return
             raise DeviceError(f"'{self.plan.name}' does not start on '{self.phone.serial}': {fault.what}", mend=fault.mend) from fault
         asked = {"device": device.own_name, "kind": device.info.kind, "driver": device.info.driver}
         different = {key: (wanted, info[key]) for key, wanted in asked.items() if info[key] != wanted}

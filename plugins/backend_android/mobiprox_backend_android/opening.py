@@ -90,7 +90,15 @@ def open_device(options: Options) -> Device:
         if device >= len(known):
             raise DeviceError(f"there is no phone {device}", mend="'mobiprox devices' lists them")
         wanted = list(known)[device]
-    serials = [choose(known, serial) for serial in (wanted if isinstance(wanted, list) else [wanted])]
+    named = wanted if isinstance(wanted, list) else [wanted]
+    for serial in named:
+        if serial is not None and serial not in known:  # one on the network can be connected
+            with suppress(LinkLost):
+                link = Link(client, serial)
+                link.revive()
+                known[serial] = link.state()
+    known = {serial: state for serial, state in known.items() if state != "absent"}
+    serials = [choose(known, serial) for serial in named]
     if len(set(serials)) < len(serials):
         raise UsageError(f"a phone is named twice: {', '.join(serials)}", where="serial", mend="name each once")
     with ThreadPoolExecutor(len(serials)) as pool:

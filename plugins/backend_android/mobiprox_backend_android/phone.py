@@ -126,7 +126,7 @@ class Phone:
 
     def _is_up(self) -> bool:
         """Whether it answers and has finished starting; systems that are not Android have no such property."""
-        return self.link.script("getprop sys.boot_completed 2>/dev/null || echo 1").out.strip() in ("1", "")
+        return self.link.script("getprop sys.boot_completed 2>/dev/null || echo 1").out.strip() == "1"
 
     def patiently(self, work: Callable[[], T]) -> T:
         """Work that may be done again from its beginning: tried anew where the link is lost. Raises DeviceError in the end."""
@@ -224,6 +224,12 @@ class Phone:
             self.link.shell("rm", "-rf", *paths)
             for path in paths:
                 self._there.pop(path, None)
+
+    def forget(self) -> None:
+        """Remove all files, so that they are pushed again."""
+        self.drop(self.place("objects"), self.place("bundles"))
+        self._there.clear()
+        self._made()
 
     def clean(self) -> None:
         """Remove all that was ever made here, and the folder itself unless it was there before."""

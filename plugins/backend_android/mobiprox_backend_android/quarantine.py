@@ -35,12 +35,14 @@ class Quarantine:
         about = [info.name, info.driver, info.runtime, info.isa, plan.name, [(o.name, o.kind) for o in plan.operators]]
         self.path = folder / f"quarantine-{sha256(json.dumps(about).encode()).hexdigest()[:24]}.json"
         self.plan = plan
-        self.entries: list[Entry] = []
+        self.entries = self._read()
+
+    def _read(self) -> list[Entry]:
         try:
             known = json.loads(self.path.read_text(encoding="utf-8"))["entries"]
-            self.entries = [Entry(int(e["batch"]), dict(e["settings"]), str(e["reason"])) for e in known]
+            return [Entry(int(e["batch"]), dict(e["settings"]), str(e["reason"])) for e in known]
         except (OSError, ValueError, KeyError, TypeError):
-            pass
+            return []  # nothing is known, or nothing that can be read
 
     def settings(self, variants: Sequence[int], operators: Sequence[int] | None = None) -> dict[str, str]:
         """What differs from the exact network, of these operators (indices; None: all)."""
@@ -60,7 +62,7 @@ class Quarantine:
                 mend="nothing can be measured on this phone; another 'device' or 'library' may help",
             )
         entry = Entry(self.plan.batch, dict(settings), reason)
-        self.entries.append(entry)
+        self.entries = [*self._read(), entry]  # another phone of this kind may have written meanwhile
         value: dict[str, Any] = {
             "schema": 1,
             "entries": [{"batch": e.batch, "settings": dict(e.settings), "reason": e.reason} for e in self.entries],

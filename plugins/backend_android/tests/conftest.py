@@ -45,6 +45,8 @@ def runtime() -> Path:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The adb server of the adbutils wheel, on a port of its own, until the tests end."""
+    if REAL is not None:
+        pytest.skip("needs the test device")
     server = Server(tmp_path_factory.mktemp("adb"))
     yield server
     server.stop()
@@ -97,7 +99,8 @@ def phone(make: Make) -> Device:
 def options(request: pytest.FixtureRequest) -> Options:
     """Options of the backend for the phone at hand, real or not. A real one is built for with the NDK."""
     if REAL is not None:
-        return {"serial": REAL, **({"runner": os.environ["MOBIPROX_TEST_ADB_RUNNER"]} if "MOBIPROX_TEST_ADB_RUNNER" in os.environ else {})}
+        named = {"runner": "MOBIPROX_TEST_ADB_RUNNER", "device": "MOBIPROX_TEST_ADB_DEVICE"}
+        return {"serial": REAL} | {option: os.environ[name] for option, name in named.items() if name in os.environ}
     device: Device = request.getfixturevalue("phone")
     runtime: Path = request.getfixturevalue("runtime")
     return {"serial": device.serial, "device": "cpu", "runner": str(runtime), "wait_s": 10, "cool_down_s": 0.2}

@@ -90,6 +90,18 @@ def test_only_what_changed_is_pushed_again(phone: Device, options: Options) -> N
     assert [path for path, _ in phone.pushed if not path.startswith(f"{SHARED}/mobiprox/")] == []
 
 
+def test_a_file_that_was_damaged_on_the_phone_is_pushed_again(phone: Device, options: Options) -> None:
+    device = Android().open(options)
+    plan = plan_for(device)
+    device.load(plan).close()
+    for path in (phone.files / "mobiprox" / "bundles").rglob("plan.json"):
+        path.write_bytes(path.read_bytes().replace(b"c2", b"c9"))
+    runner = device.load(plan)
+    assert np.isfinite(runner.run(X)).all()
+    runner.close()
+    device.close()
+
+
 def test_a_kept_phone_needs_no_pushing_at_all(phone: Device, options: Options) -> None:
     for _ in range(2):
         pushed = len(phone.pushed)
@@ -451,6 +463,12 @@ def test_a_hot_phone_cools_down_first_but_not_for_ever(phone: Device, options: O
     assert remarks["temperature_c"] == [47.5, 47.5]
     assert remarks["charging"] == [False]
     runner.close()
+    device.close()
+
+
+def test_meters_read_the_phones_gauges(phone: Device, options: Options) -> None:
+    device = Android().open(options)
+    assert "voltage: 4012" in device.shell("dumpsys battery")  # type: ignore[attr-defined]
     device.close()
 
 

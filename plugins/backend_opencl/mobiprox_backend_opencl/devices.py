@@ -69,6 +69,7 @@ def _choose(found: Sequence[Found], wanted: str | int, threads: int | None) -> F
         raise DeviceError("OpenCL finds no device", mend="pip install 'pyopencl[pocl]' brings one for the CPU")
     fitting = [d for d in found if (d.index == wanted if isinstance(wanted, int) else wanted.lower() in f"{d.name} {d.runtime}".lower())]
     if len(fitting) > 1:
+        fitting = [d for d in fitting if isinstance(wanted, str) and wanted.lower() == d.name.lower()] or fitting
         fitting = [d for d in fitting if (d.compute_units == 1) == (threads == 1)] or fitting
     if not fitting:
         raise DeviceError(f"no OpenCL device is called '{wanted}'", mend=f"devices are {listing}")

@@ -3,22 +3,55 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mobiprox_core.cache import cache_folder
 from mobiprox_core.errors import DeviceError
+
+SYSTEM_VENDORS = Path("/etc/OpenCL/vendors")
 
 
 def pyopencl() -> ModuleType:
     """pyopencl, with PoCL told (before its first import) to offer its one-thread device beside the threaded one."""
     os.environ.setdefault("POCL_DEVICES", "basic pthread")
     os.environ.setdefault("PYOPENCL_COMPILER_OUTPUT", "0")
+    _offer_installed_runtime()
     try:
         import pyopencl as cl
     except Exception as fault:  # a broken loader raises what it likes
         raise DeviceError(f"pyopencl cannot be imported: {fault}", mend="pip install 'pyopencl[pocl]'") from fault
     return cl
+
+
+def _offer_installed_runtime() -> None:
+    """Let the loader find Intel's runtime where pip installed it; the file that should say so names a folder of whoever packed it.
+
+    The loader looks into one folder only, so the system's entries come along.
+    """
+    library = Path(sys.prefix) / "lib" / "libintelocl.so"
+    if "OCL_ICD_VENDORS" in os.environ or not library.exists():
+        return
+    folder = cache_folder() / "vendors" / sha256(str(library).encode()).hexdigest()[:16]
+    wanted = {"mobiprox-intel.icd": f"{library}\n"}
+    for entry in sorted(SYSTEM_VENDORS.glob("*.icd")):
+        with suppress(OSError, UnicodeDecodeError):
+            wanted[entry.name] = entry.read_text()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in wanted.items():
+        if not (folder / name).exists() or (folder / name).read_text() != content:
+            temporary = folder / f"{name}.{os.getpid()}"
+            temporary.write_text(content)
+            temporary.replace(folder / name)
+    for entry in folder.glob("*.icd"):
+        if entry.name not in wanted:
+            entry.unlink(missing_ok=True)
+    os.environ["OCL_ICD_VENDORS"] = str(folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ TRIED_PATIENCE = 100_000
 class OpenCLDevice:
     """One OpenCL device with a queue of its own. programs: where the compiled kernels of all its plans came from, for people."""
 
+    tunable = True
+
     def __init__(self, handle: Any, info: DeviceInfo, by_operator: bool, caller: Any = None) -> None:
         """caller: handle of a device of the same platform that works on the calling thread, so that only helpers must be woken."""
         import pyopencl as cl

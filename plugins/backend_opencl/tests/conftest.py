@@ -9,7 +9,7 @@ import pytest
 from mobiprox_backend_opencl.devices import find, open_device
 from mobiprox_backend_opencl.runner import OpenCLDevice
 
-SHAPES = ("network", "groups", "operators", "generic", "gpu")
+SHAPES = ("network", "groups", "operators", "generic", "gpu", "second vendor", "second vendor as gpu")
 
 
 @pytest.fixture(scope="session", params=SHAPES)
@@ -27,6 +27,8 @@ def open_shape() -> Callable[[str], OpenCLDevice]:
 
 
 def shaped(shape: str) -> OpenCLDevice:
+    if shape.startswith("second vendor"):
+        return second_vendor(as_gpu=shape.endswith("gpu"))
     if shape == "gpu":  # 4-wide blocks, work-groups, no waiting: what a phone's GPU is given, run by the CPU
         first = next(d for d in find() if d.is_cpu)
         info = replace(open_device({"device": first.index}).info, kind="gpu", isa="generic", block=4, vector=4)
@@ -36,6 +38,19 @@ def shaped(shape: str) -> OpenCLDevice:
         return OpenCLDevice(opened.handle, opened.info, by_operator=False)
     options = {"generic": {"isa": "generic"}}.get(shape, {"launch": shape})
     return open_device(options)
+
+
+def second_vendor(as_gpu: bool) -> OpenCLDevice:
+    """The first device of another runtime than the default one's; as_gpu: given what a GPU is given."""
+    default = open_device({})
+    other = next((d for d in find() if d.is_cpu and d.runtime != default.info.runtime), None)
+    if other is None:
+        pytest.skip("no second OpenCL runtime; pip install 'mobiprox-backend-opencl[intel]' brings one")
+    opened = open_device({"device": other.index})
+    if not as_gpu:
+        return opened
+    info = replace(opened.info, kind="gpu", isa="generic", block=4, vector=4, features=())
+    return OpenCLDevice(other.handle, info, by_operator=True)
 
 
 @pytest.fixture(scope="session")

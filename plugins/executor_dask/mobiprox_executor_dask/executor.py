@@ -174,13 +174,13 @@ class Cluster:
     def _finished(self, futures: Mapping[Future, int]) -> Iterator[tuple[Future, int]]:
         """Futures that ended, well or not; those that wait for workers which are gone are given back as cancelled."""
         from distributed import wait
-        from distributed.client import TimeoutError as Timeout
 
         left = dict(futures)
         while left:
             try:
-                ended = wait(list(left), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
-            except (Timeout, TimeoutError):
+                with self.client.as_current():
+                    ended = wait(list(left), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
                 ended = set()
             for future in ended:
                 yield future, left.pop(future)

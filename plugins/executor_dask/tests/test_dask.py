@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 from mobiprox_executor_dask.executor import Cluster, Dask
@@ -16,8 +17,11 @@ from mobiprox_executor_dask.executor import Cluster, Dask
 from mobiprox_core import experiment, pipeline, plugins
 from mobiprox_core.errors import DeviceError, ExperimentError
 from mobiprox_core.experiment import Choice
+from mobiprox_core.lowering import lower
 from mobiprox_core.measure import Effort as MeasureEffort
+from mobiprox_core.network import Network
 from mobiprox_core.profile import Effort as ProfileEffort
+from mobiprox_core.testing import ExecutorContract
 
 DIGITS = Path(__file__).parents[3] / "examples" / "digits" / "digits.onnx"
 
@@ -44,6 +48,16 @@ backend: {{opencl: {{device: basic}}}}
 def cluster() -> Iterator[LocalCluster]:
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, resources={"mobiprox-target": 1}) as made:
         yield made
+
+
+class TestDask(ExecutorContract):
+    @pytest.fixture
+    def executor(self) -> Dask:
+        return Dask()
+
+    @pytest.fixture
+    def options(self, cluster: LocalCluster) -> dict[str, str]:
+        return {"scheduler": cluster.scheduler_address}
 
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, executor: str = "") -> Path:
@@ -90,12 +104,7 @@ def test_a_cluster_profiles_as_this_machine_does_though_a_worker_is_lost(
 
 
 def test_latencies_are_those_of_a_worker_that_declares_the_device(cluster: LocalCluster) -> None:
-    from mobiprox_core.lowering import lower
-    from mobiprox_core.network import Network
-
     network = Network.from_model(plugins.load().get("frontend", "onnx").load({"path": DIGITS.name}, DIGITS.parent), "digits")
-    import numpy as np
-
     sample = np.zeros((1, 1, 32, 32), np.float32)
     for target, timed in (("mobiprox-target", True), ("nobody-has-this", False)):
         workers = Dask().open({"scheduler": cluster.scheduler_address, "target": target}, Choice("opencl", {"device": "basic"}))
@@ -109,11 +118,11 @@ def test_latencies_are_those_of_a_worker_that_declares_the_device(cluster: Local
 
 def test_no_scheduler_is_an_error_that_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mobiprox_executor_dask.executor.CONNECT_S", 0.2)
-    with pytest.raises((DeviceError, ExperimentError), match="no Dask scheduler at tcp://127.0.0.1:9") as caught:
+    with pytest.raises((DeviceError, ExperimentError), match=r"no Dask scheduler at tcp://127\.0\.0\.1:9") as caught:
         run(tmp_path / "none", monkeypatch, 'executor: {dask: {scheduler: "tcp://127.0.0.1:9"}}\n')
     assert "executor" in str(caught.value.where)
 
 
 def test_workers_that_cannot_open_the_backend_are_named(cluster: LocalCluster) -> None:
-    with pytest.raises(DeviceError, match="no worker of .* can open the backend 'opencl'; .*nothing-like-this"):
+    with pytest.raises(DeviceError, match=r"no worker of .* can open the backend 'opencl'; .*nothing-like-this"):
         Dask().open({"scheduler": cluster.scheduler_address}, Choice("opencl", {"device": "nothing-like-this"}))

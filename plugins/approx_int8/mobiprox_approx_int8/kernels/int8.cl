@@ -24,6 +24,13 @@ INLINE VEC read_bytes(global const uchar *p, float a, float b, float c, float d)
     return (VECTOR_OF_BYTES(p) + (0.5f - b)) * d;
 }
 
+// Compilers that make portable code first (Intel's) know no processor's own instructions.
+#if defined(INT8_MADD) && defined(__has_builtin)
+#if !__has_builtin(__builtin_ia32_pmaddwd256)
+#undef INT8_MADD
+#endif
+#endif
+
 #if defined(INT8_VNNI)
 
 #define DOT4(c, x, w) __builtin_ia32_vpdpbusd512(c, (IVEC)(x), w)
@@ -82,4 +89,8 @@ INLINE IVEC dot4(IVEC c, int x, IVEC w)
 #undef PRODUCT
 #define DOT4(c, x, w) dot4(c, x, w)
 
+#endif
+
+#ifndef DOT4_OF_7_BITS
+#define DOT4_OF_7_BITS(c, x, w) DOT4(c, x, w)
 #endif

@@ -1,0 +1,1 @@
+"""Mobiprox leaves out the filter elements whose weights are smallest."""

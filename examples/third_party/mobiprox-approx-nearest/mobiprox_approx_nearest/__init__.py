@@ -1,0 +1,1 @@
+"""Mobiprox copies output lines from their nearest neighbour."""

@@ -1,0 +1,1 @@
+"""Mobiprox reads dense networks from the weights in an .npz file."""

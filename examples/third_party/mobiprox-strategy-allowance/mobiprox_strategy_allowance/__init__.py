@@ -1,0 +1,1 @@
+"""Mobiprox spends a given share of the exact network's cost."""

@@ -1,0 +1,61 @@
+"""How a convolution or dense layer may be computed: the ways among which `mobiprox_core.tuning` chooses, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..plan import DeviceInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """template: the kernel. pixels, vectors: its register tile. units: how many there should be for each thread.
+
+    fused: the lines that a technique skips are filled in by the unit that computed their neighbours, while these are in its cache.
+    """
+
+    template: str
+    pixels: int
+    vectors: int = 1
+    units: int = 16
+    fused: bool = False
+
+
+def product_ways(device: DeviceInfo, pixels: int, vectors: int, fills: int = 0, accumulators: int = 8) -> tuple[Way, ...]:
+    """For the general convolution, of so many computed pixels and vectors of output channels; the rule comes first.
+
+    With two fills the first would have to run on the whole image before the second, so only one can be fused. accumulators:
+    of the storage, that hide the latency.
+
+    The rule. Wide units: where eight accumulators hide the latency, one vector will do; where pixels are few, weights come from memory, and
+    two or four vectors keep more of it in flight. Narrow units: sixteen registers, which twelve accumulators fill.
+    """
+    if pixels < 4:
+        return _units(Way("dense", 8))
+    if device.kind == "gpu":
+        return (Way("convolution", 4),)
+    rows = min(8, pixels // 4 * 4)
+    if device.isa == "avx512":
+        wanted = -(-accumulators // 8) if pixels > 64 else 2 if pixels >= 8 else 4
+        rule = Way("convolution", rows, next(n for n in (4, 2, 1) if n <= wanted and vectors % n == 0))
+        tiles = [(rows, 1), (rows, 2), (rows, 3), (min(6, rows), 4), (4, 4)]
+    else:
+        six = 6 if pixels >= 6 else 4
+        rule = Way("convolution", 4, 3) if vectors % 3 == 0 else Way("convolution", six, 2 if vectors % 2 == 0 else 1)
+        tiles = [(six, 2), (4, 3), (4, 2), (six, 1), (rows, 1)]
+    legal = [Way("convolution", m, n) for m, n in tiles if vectors % n == 0]
+    if fills == 1:
+        return (*dict.fromkeys([*(replace(way, fused=True) for way in (rule, *legal)), rule]),)
+    return (*dict.fromkeys([*_units(rule), *legal]),)
+
+
+def depthwise_ways(device: DeviceInfo, whole_rows: bool) -> tuple[Way, ...]:
+    """For one filter per channel; whole_rows: neighbouring columns can share inputs."""
+    general = Way("depthwise", 6)
+    if device.kind == "gpu":
+        return (general,)
+    return (*_units(Way("depthwise3x3", 4)), general) if whole_rows else _units(general)
+
+
+def _units(rule: Way) -> tuple[Way, ...]:
+    return (rule, *(Way(rule.template, rule.pixels, rule.vectors, units) for units in (4, 64)))
