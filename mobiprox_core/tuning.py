@@ -42,6 +42,10 @@ AT_ONCE = 8
 """Shapes whose ways vary at the same time."""
 DRAWS = 20
 """Inferences drawn for each way of the shape that has most of them."""
+MEMORY = 512 << 20
+"""Bytes that a search may take, about. It looks at as many levels as fit; the others follow the rule."""
+COPIES = 4
+"""Of a level's weights: packed for each register tile."""
 LEAST_GAIN = 1.005
 CERTAIN = 2.0
 """Standard errors that a way must be better by."""
@@ -116,8 +120,11 @@ def tuned(
     """
     verdicts = Verdicts(device.info)
     seconds = limit_s()
-    if device.info.kind == "cpu" and seconds and getattr(device, "tunable", False):
-        plan, alternatives_of = alternatives(graph, device.info, techniques, levels, verdicts, statistics)
+    weights = sum(values.nbytes for op in graph.operators for values in op.constants.values())
+    most = min(MEMORY, device.info.max_alloc_bytes) // max(1, COPIES * weights)  # the exact network and so many levels but one
+    if device.info.kind == "cpu" and seconds and most and getattr(device, "tunable", False):
+        some = [level for level in levels if level.settings][: most - 1]
+        plan, alternatives_of = alternatives(graph, device.info, techniques, some, verdicts, statistics)
         if alternatives_of:
             _Search(graph, plan, alternatives_of, verdicts, progress).run(device, seconds)
     return verdicts

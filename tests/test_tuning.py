@@ -112,6 +112,14 @@ def test_what_does_not_fit_into_the_limit_is_left_for_the_next_search(device, te
     assert len(tuning.tuned(GRAPH, device, techniques, [ROWS])) == 2
 
 
+def test_a_search_takes_no_more_memory_than_it_may(device, techniques, monkeypatch) -> None:
+    weights = sum(values.nbytes for op in GRAPH.operators for values in op.constants.values())
+    monkeypatch.setattr(tuning, "MEMORY", tuning.COPIES * weights - 1)
+    assert len(tuning.tuned(GRAPH, device, techniques, [ROWS])) == 0
+    monkeypatch.setattr(tuning, "MEMORY", tuning.COPIES * weights)
+    assert len(tuning.tuned(GRAPH, device, techniques, [ROWS])) == 1  # the exact network alone
+
+
 def test_the_model_of_effects_finds_what_is_faster_among_noise() -> None:
     rng = np.random.default_rng(0)
     design = tuning._design([5, 3, 2])
