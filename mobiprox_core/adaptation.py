@@ -97,11 +97,15 @@ def reliability(outputs: Floats, labels: Labels, already_softmax: bool, temperat
     confidences, raw = (probabilities(outputs, already_softmax, t)[every, predicted] for t in (temperature, 1.0))
     bin_of = _bin_of(confidences, bins)
     counts = np.bincount(bin_of, minlength=bins)
-    sums = (np.bincount(bin_of, weights=values, minlength=bins) for values in (confidences, correct))
-    means = [tuple(float(total / n) if n else None for total, n in zip(own, counts, strict=True)) for own in sums]
+
+    def means(values: npt.NDArray[Any]) -> tuple[float | None, ...]:
+        sums = np.bincount(bin_of, weights=values, minlength=bins)
+        return tuple(float(total / n) if n else None for total, n in zip(sums, counts, strict=True))
+
     return Reliability(
-        tuple(counts.tolist()),
-        *means,
+        counts=tuple(counts.tolist()),
+        confidence=means(confidences),
+        accuracy=means(correct),
         error=expected_calibration_error(confidences, correct, bins),
         uncalibrated=expected_calibration_error(raw, correct, bins),
     )

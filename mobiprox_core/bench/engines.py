@@ -94,8 +94,8 @@ class OnnxRuntime:
 
 def quantised(task: Task, folder: str) -> str:
     """The task's model after ONNX Runtime's static quantisation: QDQ, weights per channel, activations in eight bits; the file that holds it."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static  # type: ignore[import-untyped]
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # type: ignore[import-untyped]
 
     prepared, result = (str(Path(folder) / f"{what}.onnx") for what in ("prepared", "quantised"))
     quant_pre_process(task.model, prepared, skip_symbolic_shape=True)
