@@ -222,7 +222,7 @@ def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike) -> float | None:
     ranks = [_ranks(np.asarray(values, dtype=np.float64)) for values in (x, y)]
     if len(ranks[0]) < 3 or not all(r.std() > 0 for r in ranks):
         return None
-    return float(np.asarray(np.corrcoef(*ranks))[0, 1])
+    return float(np.asarray(np.corrcoef(ranks[0], ranks[1]))[0, 1])
 
 
 def _ranks(values: Doubles) -> Doubles:
