@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("networks", nargs="*", default=list(CASES), metavar="NETWORK")
     parser.add_argument("--isa", default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     registry = plugins.load()
     device = registry.get("backend", "opencl").open({"isa": given.isa, "threads": given.threads})
     print(f"{device.info.name}, {device.info.isa} {' '.join(device.info.features)}, {given.threads} thread(s)")

@@ -135,7 +135,7 @@ def test_filters_whose_sums_may_overflow_are_not_offered_and_refused() -> None:
 # -- grids
 
 
-@pytest.mark.parametrize("how", ["mse", "percentile", "minmax"])
+@pytest.mark.parametrize("how", ["quartic", "mse", "percentile", "minmax"])
 def test_a_grid_holds_zero_exactly(how: str) -> None:
     values = np.sort(np.random.default_rng(0).normal(0.3, 1, 4000).astype(np.float32))
     found = grid(values, 8, how)
@@ -151,14 +151,14 @@ def test_what_lies_outside_a_grid_goes_to_its_end() -> None:
 
 def test_one_outlier_does_not_widen_the_grid_but_where_all_must_fit() -> None:
     values = np.sort(np.append(np.random.default_rng(0).random(20_000), 50).astype(np.float32))
-    scales = {how: float(grid(values, 8, how).scale) for how in ("mse", "percentile", "minmax")}
+    scales = {how: float(grid(values, 8, how).scale) for how in ("quartic", "mse", "percentile", "minmax")}
     assert scales["minmax"] == pytest.approx(50 / 255)
     assert scales["percentile"] < 2 / 255
-    assert scales["mse"] < scales["minmax"]
+    assert scales["mse"] <= scales["quartic"] <= scales["minmax"]
 
 
 def test_a_tensor_that_is_always_zero_has_a_grid() -> None:
-    assert grid(np.zeros(5, np.float32), 8, "mse").nearest(np.zeros(3, np.float32)).tolist() == [0, 0, 0]
+    assert grid(np.zeros(5, np.float32), 8, "quartic").nearest(np.zeros(3, np.float32)).tolist() == [0, 0, 0]
 
 
 # -- rounding
