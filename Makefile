@@ -33,7 +33,7 @@ demo: dev
 	$(BIN)/mobiprox run examples/digits/experiment.yaml --out runs/digits
 
 test: dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: dev
 	$(BIN)/ruff check .
