@@ -15,7 +15,7 @@ from mobiprox_approx_int8.storage import body
 
 from mobiprox_core import reference
 from mobiprox_core.configuration import Configuration, Setting
-from mobiprox_core.errors import InfeasibleSetting
+from mobiprox_core.errors import DeviceError, InfeasibleSetting
 from mobiprox_core.graph import Activation, Graph, Operator, TensorSpec
 from mobiprox_core.interfaces import Moments
 from mobiprox_core.isa import VECTOR
@@ -257,3 +257,24 @@ def test_it_names_the_body_of_a_device() -> None:
     assert body(replace(plain, vector=4, features=("cl_khr_integer_dot_product",))) == "dot_product"
     assert body(replace(plain, isa="avx2")) == "madd"
     assert body(replace(plain, isa="avx512", features=("avx512_vnni",))) == "vnni"
+
+
+@pytest.mark.opencl
+def test_the_c_runtime_runs_the_same_plan() -> None:
+    registry = kit.installed()
+    if "native" not in registry.names("backend"):
+        pytest.skip("mobiprox-backend-native is not installed")
+    try:
+        device = registry.get("backend", "native").open({"threads": 1})
+    except DeviceError as fault:
+        pytest.skip(f"the C runtime cannot be built here: {fault}")
+    graph = chain(Activation("tanh"))
+    level = Configuration({name: Setting.of("int8", activations=7) for name in ("a", "b", "op")})
+    plan = lower(graph, device.info, {"int8": Quantised()}, {}, [level], statistics=known(graph))
+    x = graphs.inputs(graph)
+    (expected,) = reference.run(graph, x, level, {"int8": Quantised()}, known(graph))
+    runner = device.load(plan)
+    runner.set_level(1)
+    assert kit.difference(np.asarray(runner.run(*x)), expected) < 1e-2
+    runner.close()
+    device.close()
