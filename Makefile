@@ -1,7 +1,8 @@
-# dev   a virtual environment with everything in it, editable       demo  the digits example, a few minutes
-# test  all tests            lint  ruff and mypy            fix  what ruff can mend            docs  the documentation site, in docs/_build/html
-# fuzz  100,000 damaged bundles and a minute of libFuzzer through the native loader      test-arm  the native runner, emulated
-# make PYTHON=python3.12 dev   another interpreter             make test ARGS='-k plugins'   some tests
+# dev   a virtual environment with everything in it, editable       demo       the digits example, a few minutes
+# test  the tests            lint  ruff and mypy                     test-slow  the tests that take long
+# fix   what ruff can mend   docs  the site, in docs/_build/html     test-arm   the native runner, emulated
+# fuzz  100,000 damaged bundles and a minute of libFuzzer through the native loader
+# make PYTHON=python3.12 dev   another interpreter                  make test ARGS='-k plugins'   some tests
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,$(if $(shell command -v $(name) 2>/dev/null),$(name),)))
 VENV ?= .venv
@@ -14,7 +15,7 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 PACKAGES := mobiprox_core $(wildcard plugins/*/mobiprox_*)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test lint fix docs fuzz test-arm clean
+.PHONY: help dev demo test test-slow lint fix docs fuzz test-arm clean
 
 help:
 	@sed -n '1,5s/^# //p' Makefile
@@ -34,6 +35,9 @@ demo: dev
 
 test: dev
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+test-slow: dev
+	$(BIN)/python -m pytest -m slow -n auto --dist loadfile $(ARGS)
 
 lint: dev
 	$(BIN)/ruff check .

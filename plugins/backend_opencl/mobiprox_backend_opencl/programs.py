@@ -46,7 +46,7 @@ class Programs:
         if self.compiled + self.cached == 1:
             return f"program {fresh}" if self.compiled else f"program {kept} (built {when})"
         parts = [f"{n} {how}" for n, how in ((self.compiled, fresh), (self.cached, f"{kept} (latest built {when})")) if n]
-        return f"programs: {', '.join(parts) or 'none'}"
+        return f"programs: {', '.join(parts)}" if parts else ""
 
 
 class CachedProgram:
