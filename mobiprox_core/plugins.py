@@ -196,7 +196,7 @@ class Registry:
         suspect = self._suspect(of, name)
         if suspect is not None and suspect.problem is not None:
             return PluginError(f"{what}; a plugin that may offer it is broken: {suspect.problem.what}", mend=suspect.problem.mend)
-        if hidden := next((p for p in self._left_out if _by_convention(p, of, name)), None):
+        if hidden := next((p for p in self._left_out if _by_convention(p, of, name) or name in p.offers.get(kind, ())), None):
             mend = f"add '{hidden.name}' to {ALLOW_LIST}, or unset it"
             return PluginError(f"{what}; {hidden} is installed, but left out by {ALLOW_LIST}", mend=mend)
         if likely := did_you_mean(name, known, likeness=0.79):  # stride2 for stride4 is no slip of the finger

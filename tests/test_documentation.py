@@ -67,7 +67,7 @@ def test_the_languages_of_blocks_are_those_that_are_tried_here() -> None:
 def test_an_experiment_or_a_part_of_one_loads(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOBIPROX_DATA", str(tmp_path))
     value = document.parse(block.code, str(block))[0].value
-    if "mobiprox" not in value:
+    if "model" not in value or "backend" not in value:
         whole = document.read(ROOT / "examples" / "digits" / "experiment.yaml")[0].value
         value = {**whole, **value, "data": {**whole["data"], **value.get("data", {})}}
     for name in {"digits.onnx", *re.findall(r"[\w./-]+\.(?:onnx|pt2|npz|npy|safetensors)\b", block.code)}:

@@ -234,10 +234,11 @@ CHOICES = {
     "backend": "opencl",
     "strategy": "confidence",
     "meter": "rapl",
+    "executor": "dask",
 }
 """What an experiment may name of each kind."""
 
-NEEDED = {"onnx": {"path": "net.onnx"}, "arrays": {"inputs": "x.npy"}}
+NEEDED = {"onnx": {"path": "net.onnx"}, "arrays": {"inputs": "x.npy"}, "dask": {"scheduler": "tcp://localhost:8786"}}
 """Options that must be there."""
 
 
@@ -257,6 +258,7 @@ def experiment(folder: Path, **other: str) -> str:
         "backend": chosen["backend"],
         "strategy": chosen["strategy"],
         "energy": chosen["meter"],
+        "executor": {chosen["executor"]: NEEDED.get(chosen["executor"], {})},
     }
     path = folder / f"{'-'.join(['experiment', *other.values()])}.yaml"
     path.write_text(json.dumps(content))

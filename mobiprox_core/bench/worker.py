@@ -52,7 +52,8 @@ class Worker:
 
         with np.load(task["inputs"]) as file:
             inputs = tuple(file[f"arr_{i}"] for i in range(len(file.files)))
-        self._engine = engines.load(engine, Task(**{**task, "inputs": inputs, "calibrate": np.load(task["calibrate"])}))
+        calibrate = {"calibrate": np.load(task["calibrate"])} if "calibrate" in task else {}
+        self._engine = engines.load(engine, Task(**{**task, "inputs": inputs, **calibrate}))
         return self._engine.about
 
     def do_run(self, outputs: str, variants: Sequence[int] | None = None) -> Mapping[str, Any]:

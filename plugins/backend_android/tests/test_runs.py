@@ -184,7 +184,7 @@ def test_a_configuration_that_crashes_is_missing_from_the_levels_and_told_of(pho
     phone.on_input = crash
     found = profiled(experiment, tmp_path / "out")
     assert len(crashed) >= 2
-    never = [s for o in found.operators for s in o.dropped if s.latency_ms == devices.NEVER_MS]
+    never = [s for o in found.operators for s in o.dropped if s.latency_ms > devices.NEVER_MS / 2]
     assert never
     assert all(s.latency_ms < 1e6 for o in found.operators for s in o.settings)
     del registry

@@ -88,4 +88,5 @@ def test_switching_levels_calls_nothing_and_costs_the_next_inference_nothing(run
             assert told(do="level", level=level) == 0
             assert told(**run) == usual
         process.stdin.close()
+        assert json.loads(process.stdout.readline())["event"] == "end"
     assert process.returncode == 0
