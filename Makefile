@@ -34,10 +34,10 @@ demo: dev
 	$(BIN)/mobiprox run examples/digits/experiment.yaml --out runs/digits
 
 test: dev
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-slow: dev
-	$(BIN)/python -m pytest -m slow -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m slow -n auto --dist worksteal $(ARGS)
 
 lint: dev
 	$(BIN)/ruff check .

@@ -314,7 +314,7 @@ def test_an_engine_that_computes_something_else_is_an_error_that_names_it(worker
     onnx.save(model, tmp_path / "other.onnx")
     worker.ask("load", engine="onnxruntime", task={"model": str(tmp_path / "other.onnx"), "batch": 1, "inputs": inputs})
     with np.load(inputs) as file, pytest.raises(DeviceError, match=r"^onnxruntime computes something else"):
-        comparison._check_outputs([Contender("onnxruntime", worker)], [], digits(), [file["arr_0"]], {}, tmp_path)
+        comparison._check_outputs([Contender("onnxruntime", worker)], [], digits(), [file["arr_0"]], {}, tmp_path, lambda op: None)
 
 
 @pytest.mark.parametrize("case", float32_cases(), ids=lambda case: case.name)
