@@ -62,6 +62,7 @@ class Halved:
         return ()
 
 
+@pytest.mark.slow
 class TestARightTechniqueKeepsTheContract(TechniqueContract):
     @pytest.fixture
     def technique(self) -> Technique:

@@ -89,6 +89,7 @@ def settings(found: Profile) -> list[tuple[str, list[str]]]:
     return [(o.name, sorted(str(s.setting) for s in (*o.settings, *o.dropped))) for o in found.operators]
 
 
+@pytest.mark.slow
 def test_a_profile_survives_ten_interruptions_and_loses_at_most_one_measurement_each(
     phone: Device, experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_profile_survives_ten_interruptions_and_loses_at_most_one_measurement_
     assert settings(disturbed)[0][0] == settings(undisturbed)[0][0]
 
 
+@pytest.mark.slow
 def test_a_run_that_had_to_give_up_is_taken_up_again(phone: Device, experiment: Path, tmp_path: Path, monkeypatch: Any) -> None:
     told = Commands(phone)
     profiled(experiment, tmp_path / "undisturbed")
