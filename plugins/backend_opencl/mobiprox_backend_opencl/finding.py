@@ -13,7 +13,11 @@ from typing import Any
 
 from mobiprox_core.cache import cache_folder
 from mobiprox_core.errors import DeviceError
+from mobiprox_core.isa import cpu_flags
 
+from .unknown_cpu import name_processor
+
+POCL = "Portable Computing Language"
 SYSTEM_VENDORS = Path("/etc/OpenCL/vendors")
 
 
@@ -70,7 +74,7 @@ class Found:
 
 
 def find() -> list[Found]:
-    """Every device of every platform, equal platforms once."""
+    """Every device of every platform, equal platforms once. Those of PoCL get a name of their processor that it can build for."""
     cl = pyopencl()
     try:
         platforms = cl.get_platforms()
@@ -89,6 +93,8 @@ def find() -> list[Found]:
                 continue
             seen.add((name, runtime))
             cpu = bool(d.type & cl.device_type.CPU)
+            if cpu and platform.name == POCL:
+                name_processor(d.int_ptr, cpu_flags())
             extensions = frozenset(d.extensions.split())
             found.append(
                 Found(len(found), d, name, runtime, d.driver_version.strip(), cpu, extensions, d.max_compute_units, d.max_mem_alloc_size)

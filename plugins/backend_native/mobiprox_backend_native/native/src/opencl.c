@@ -1,4 +1,5 @@
 #include "opencl.h"
+#include "unknown_cpu.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -115,6 +116,7 @@ int opencl_devices(const opencl *cl, device found[MOST_DEVICES], fault *fault) {
         for (cl_uint d = 0; d < device_count && d < MOST_DEVICES && count < MOST_DEVICES; d++) {
             device *one = &found[count];
             describe(cl, handles[d], runtime, one);
+            if (one->is_cpu && strstr(runtime, "PoCL")) unknown_cpu_name(handles[d]);
             int seen = 0;
             for (int i = 0; i < count; i++) seen |= !strcmp(found[i].name, one->name) && !strcmp(found[i].runtime, one->runtime);
             count += !seen;
