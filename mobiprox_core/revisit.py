@@ -18,6 +18,7 @@ from .progress import tell_programs
 if TYPE_CHECKING:
     from .bundle import Bundle
     from .experiment import Choice, DataChoice
+    from .interfaces import Floats
     from .plugins import Registry
     from .replays import Trace
 
@@ -119,7 +120,6 @@ def _trace(content: Bundle, registry: Registry, trace: DataChoice, costs: Sequen
     """Outputs of every level on a data set."""
     import numpy as np
 
-    from .lab import through
     from .replays import Trace
 
     samples = registry.get("dataset", trace.dataset).load(trace.split, trace.options, Path.cwd())
@@ -130,18 +130,7 @@ def _trace(content: Bundle, registry: Registry, trace: DataChoice, costs: Sequen
             where="--trace",
             mend="choose data of this network",
         )
-    device = registry.get("backend", content.backend.name).open(content.backend.options)
-    outputs = []
-    try:
-        runner = device.load(content.plan)
-        tell_programs(device, progress)
-        for level in range(len(content.points)):
-            progress(Progress("replay", level, len(content.points), f"outputs of level {level}"))
-            runner.set_level(level)
-            outputs.append(through(runner, samples.inputs))
-        runner.close()
-    finally:
-        device.close()
+    outputs = outputs_of_levels(content, registry, samples.inputs, progress)
     return Trace.of(
         outputs,
         content.calibration,
@@ -151,6 +140,25 @@ def _trace(content: Bundle, registry: Registry, trace: DataChoice, costs: Sequen
         groups=samples.groups,
         costs=costs,
     )
+
+
+def outputs_of_levels(content: Bundle, registry: Registry, inputs: Floats, progress: ProgressSink) -> list[Floats]:
+    """float32[N, K] per level of a bundle, computed on its device."""
+    from .lab import through
+
+    device = registry.get("backend", content.backend.name).open(content.backend.options)
+    outputs = []
+    try:
+        runner = device.load(content.plan)
+        tell_programs(device, progress)
+        for level in range(len(content.points)):
+            progress(Progress("replay", level, len(content.points), f"outputs of level {level}"))
+            runner.set_level(level)
+            outputs.append(through(runner, inputs))
+        runner.close()
+    finally:
+        device.close()
+    return outputs
 
 
 def _costs(content: Bundle, costs: str | Sequence[float]) -> Sequence[float]:

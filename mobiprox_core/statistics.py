@@ -53,7 +53,7 @@ MOST_VALUES = 1 << 17
 MOST_INPUTS = 4_096
 """Calibration inputs that are looked at, evenly spread over those given."""
 
-WIDEST = 2_304
+WIDEST = 3_072
 """Filter elements whose moments are taken together; those of larger filters count as uncorrelated between blocks of channels.
 
 Beyond twice as many elements blocks get smaller, so that what grows with the square of a block's width in every element (the time of a

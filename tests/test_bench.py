@@ -25,13 +25,13 @@ from onnx import numpy_helper
 from onnx_cases import NodeCase, float32_cases
 
 from mobiprox_core import plugins, reference
-from mobiprox_core.bench import comparison, noise, ratios, text
+from mobiprox_core.bench import comparison, engines, noise, ratios, text
 from mobiprox_core.bench.comparison import Contender
 from mobiprox_core.bench.pool import Process
 from mobiprox_core.bench.ratios import Block
 from mobiprox_core.bench.settings import configuration
 from mobiprox_core.cli import main
-from mobiprox_core.configuration import Setting
+from mobiprox_core.configuration import EXACT_CONFIGURATION, Setting
 from mobiprox_core.errors import DeviceError, LoweringError, UsageError
 from mobiprox_core.graph import Graph
 from mobiprox_core.network import Network
@@ -67,6 +67,7 @@ SCHEMA = record(
     memory_bytes={"type": "object", "required": ["exact", "activations"], "additionalProperties": {"type": "integer"}},
     program={"type": "string"},
     engines={"type": "object", "additionalProperties": {"type": "object", "required": ["version", "threads"]}},
+    left_out={"type": "object", "additionalProperties": {"type": "string"}},
     seed={"type": "integer"},
     paying={"type": "boolean"},
     contenders={
@@ -242,12 +243,16 @@ def test_a_mistake_is_named_and_mended(arguments: list[str], code: int, message:
     assert done.stdout == ""
 
 
-def test_an_engine_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = comparison.check_installed.__globals__["find_spec"]
-    monkeypatch.setitem(comparison.check_installed.__globals__, "find_spec", lambda name: None if name == "openvino" else found(name))
-    with pytest.raises(UsageError, match="'openvino' is not installed") as error:
-        comparison.bench(comparison.Request(DIGITS, ("openvino",)))
-    assert error.value.mend == "pip install openvino"
+@pytest.mark.parametrize(
+    ("engine", "module", "mend"),
+    [("openvino", "openvino", "pip install openvino"), ("ncnn", "pnnx", "pip install ncnn pnnx"), ("mnn", "MNN", "pip install MNN")],
+)
+def test_an_engine_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, engine: str, module: str, mend: str) -> None:
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == module else object())
+    assert engine not in engines.installed()
+    with pytest.raises(UsageError, match=f"'{engine}' is not installed") as error:
+        comparison.bench(comparison.Request(DIGITS, (engine,)))
+    assert error.value.mend == mend
 
 
 @pytest.mark.parametrize(("name", "code"), [("missing.onnx", 2), ("text.onnx", 3)])
@@ -313,8 +318,78 @@ def test_an_engine_that_computes_something_else_is_an_error_that_names_it(worker
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.1), weight.name))
     onnx.save(model, tmp_path / "other.onnx")
     worker.ask("load", engine="onnxruntime", task={"model": str(tmp_path / "other.onnx"), "batch": 1, "inputs": inputs})
-    with np.load(inputs) as file, pytest.raises(DeviceError, match=r"^onnxruntime computes something else"):
-        comparison._check_outputs([Contender("onnxruntime", worker)], [], digits(), [file["arr_0"]], {}, tmp_path, lambda op: None)
+    with np.load(inputs) as file:
+        meaning = comparison._Meaning(digits(), [file["arr_0"]], {})
+    with pytest.raises(DeviceError, match=r"^onnxruntime computes something else"):
+        meaning.check(Contender("onnxruntime", worker), EXACT_CONFIGURATION, tmp_path)
+
+
+def convolution(tmp_path: Path, *more: onnx.NodeProto, channels: int = 3, size: tuple[int, int] = (7, 5)) -> tuple[str, Any]:
+    """A file with a convolution of odd sizes and what comes after it, and inputs for it."""
+    weight = numpy_helper.from_array(np.random.default_rng(2).standard_normal((4, channels, 3, 3)).astype(np.float32), "w")
+    last = more[-1].output[0] if more else "y"
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["x", "w"], ["y"], "conv"), *more],
+        "odd",
+        [value("x", onnx.TensorProto.FLOAT, [1, channels, *size])],
+        [value(last, onnx.TensorProto.FLOAT, None)],
+        [weight],
+    )
+    model = onnx.shape_inference.infer_shapes(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8))
+    onnx.save(model, tmp_path / "odd.onnx")
+    return str(tmp_path / "odd.onnx"), np.random.default_rng(3).standard_normal((1, channels, *size)).astype(np.float32)
+
+
+CONVERTED = pytest.mark.parametrize(("engine", "module"), [("ncnn", "pnnx"), ("mnn", "MNN")])
+
+
+@CONVERTED
+def test_an_engine_with_a_format_of_its_own_computes_what_the_file_means(engine: str, module: str, tmp_path: Path) -> None:
+    pytest.importorskip(engine if engine == "ncnn" else module)
+    pytest.importorskip(module)
+    file, x = convolution(tmp_path, onnx.helper.make_node("Relu", ["y"], ["z"], "relu"))
+    expected = onnx.reference.ReferenceEvaluator(file).run(None, {"x": x})[0]
+    before = set(tmp_path.iterdir())
+    loaded = engines.load(engine, engines.Task(file, 1, (x,), threads=1))
+    (output,) = loaded.run()
+    np.testing.assert_allclose(output.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5)
+    assert loaded.about["version"]
+    assert loaded.about["threads"] == 1
+    assert set(tmp_path.iterdir()) == before
+
+
+@CONVERTED
+def test_a_file_that_a_converter_refuses_is_an_error_with_its_words(engine: str, module: str, tmp_path: Path) -> None:
+    pytest.importorskip(module)
+    (tmp_path / "text.onnx").write_text("no model")
+    x = np.zeros((1, 4), np.float32)
+    with pytest.raises(LoweringError, match=f"{engine} cannot run 'text'") as error:
+        engines.load(engine, engines.Task(str(tmp_path / "text.onnx"), 1, (x,), threads=1))
+    assert error.value.mend == f"leave {engine} out of --against"
+
+
+def test_ncnn_names_the_layers_that_it_lacks_and_takes_no_batches(tmp_path: Path) -> None:
+    pytest.importorskip("ncnn")
+    pytest.importorskip("pnnx")
+    file, x = convolution(tmp_path, onnx.helper.make_node("Sinh", ["y"], ["z"], "sinh"))
+    with pytest.raises(LoweringError, match=r"ncnn cannot run 'odd': it has no layer .*inh"):
+        engines.load("ncnn", engines.Task(file, 1, (x,), threads=1))
+    with pytest.raises(LoweringError, match="one input at a time, not 2"):
+        engines.load("ncnn", engines.Task(file, 2, (np.concatenate([x, x]),), threads=1))
+
+
+@pytest.mark.opencl
+def test_an_engine_that_nobody_asked_for_is_left_out_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed by its modules, but of a name that the worker does not know: it cannot load there."""
+    stranger = engines.Rival("stranger", (), "", engines.Torch)
+    monkeypatch.setitem(engines.RIVALS, "stranger", stranger)
+    monkeypatch.setattr(comparison, "installed", lambda: ("stranger",))
+    result = comparison.bench(comparison.Request(DIGITS, rounds=1, block_s=0.01))
+    assert "stranger" in result["left_out"]["stranger"]
+    assert [c["engine"] for c in result["contenders"]] == ["mobiprox"]
+    with pytest.raises(LoweringError, match="stranger"):
+        comparison.bench(comparison.Request(DIGITS, ("stranger",), rounds=1, block_s=0.01))
 
 
 @pytest.mark.parametrize("case", float32_cases(), ids=lambda case: case.name)

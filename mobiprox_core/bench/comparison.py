@@ -5,15 +5,15 @@ from __future__ import annotations
 import platform
 import random
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__, plugins, reference
 from ..configuration import EXACT_CONFIGURATION, Configuration
-from ..errors import DeviceError, UsageError
+from ..errors import DeviceError, LoweringError, UsageError
 from ..initial import first_backend
 from ..interfaces import Progress, ProgressSink, Statistics, Technique
 from ..network import Network
@@ -37,6 +37,8 @@ RANDOM_INPUTS = 64
 """How many random inputs serve to calibrate with where none are given."""
 IDLE_CORES = 0.05
 """A waiting engine that uses more disturbs the others."""
+OPERATORS_S = 15.0
+"""Seconds that all operators together are timed alone, at most about."""
 MOST_ROUNDS = 2
 """Times the wanted rounds, where many are disturbed."""
 EXACT = "exact"
@@ -44,7 +46,9 @@ EXACT = "exact"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to compare. against: names of engines, None for all that are installed. settings: as ``--set`` takes them.
+    """What to compare. settings: as ``--set`` takes them.
+
+    against: names of engines; None for all that are installed, of which those that cannot run the network are left out.
 
     backend, options: whose device runs our side; empty for the first choice among those with a device. threads: None for all of the device's,
     and as many for the others. calibrate: an .npy file of inputs for fitted settings and quantised engines, random ones if None.
@@ -80,8 +84,8 @@ class Contender:
 def bench(request: Request, registry: Registry | None = None, progress: ProgressSink = lambda p: None) -> dict[str, Any]:
     """The comparison as a JSON object.
 
-    Raises UsageError for an unknown or missing engine or an illegal setting, LoweringError and DeviceError where an engine cannot run
-    the network or computes something else, and whatever the frontend raises.
+    Raises UsageError for an unknown or missing engine or an illegal setting, LoweringError and DeviceError where an engine that was asked
+    for cannot run the network or computes something else, and whatever the frontend raises.
     """
     from ..tuning import limit_s
 
@@ -108,26 +112,34 @@ def bench(request: Request, registry: Registry | None = None, progress: Progress
         )
         about = ours.ask("load", engine=OURS, task={**task, **_our_part(request, registry, levels)})
         threads = request.threads or (about["threads"] if about["device"]["kind"] == "cpu" else noise.cores())
-        abouts = {o.engine: o.ask("load", engine=o.engine, task={**task, "threads": threads}) for o in others}
+        left_out: dict[str, str] = {}
+        abouts: dict[str, dict[str, Any]] = {}
+        for other in others:
+            with _leaving_out(other.engine, left_out, request):
+                abouts[other.engine] = other.ask("load", engine=other.engine, task={**task, "threads": threads})
 
         progress(Progress("operators", 0, 0, "each alone, under every setting"))
         peak = ours.ask("peak")["gflops"]
-        operator_ms = ours.ask("operators", seconds=request.block_s / 2)["times_ms"]
+        operator_ms = _operator_ms(ours, about, request)
         if request.paying:  # operators may hand on what the next one wants, so what is left is lowered again
             levels = [_configuration(_paying(level, operator_ms), about) for level in about["levels"]]
             about = ours.ask("load", engine=OURS, task={**task, **_our_part(request, registry, levels), "threads": threads})
-            operator_ms = ours.ask("operators", seconds=request.block_s / 2)["times_ms"]
+            operator_ms = _operator_ms(ours, about, request)
         chosen = [tuple(level) for level in about["levels"]]
         contenders = [Contender(name, ours, variants) for name, variants in zip(names, chosen, strict=True)]
-        contenders += [Contender(o.engine, o) for o in others]
+        contenders += [Contender(o.engine, o) for o in others if o.engine in abouts]
         ran = [_configuration(variants, about) for variants in chosen]
 
         progress(Progress("outputs", 0, 0, "against the NumPy reference"))
-        differences = _check_outputs(
-            contenders, ran, graph, inputs, techniques, Path(folder), _statistics(task, request, registry, ran, techniques)
-        )
+        meant = _Meaning(graph, inputs, techniques, _statistics(task, request, registry, ran, techniques))
+        differences: dict[str, dict[str, float]] = {}
+        for index, contender in enumerate(contenders):
+            with _leaving_out(contender.process.engine, left_out, request):
+                differences[contender.name] = meant.check(contender, ran[index] if index < len(ran) else EXACT_CONFIGURATION, Path(folder))
+        contenders = [contender for contender in contenders if contender.name in differences]
+        abouts = {engine: abouts[engine] for engine in abouts if engine in differences}
         rounds = _rounds(contenders, request, threads, progress)
-        idle = {process.engine: process.idle_cores for process in (ours, *others)}
+        idle = {contender.process.engine: contender.process.idle_cores for contender in contenders}
 
     return {
         "model": _model_json(request, network, graph),
@@ -140,13 +152,15 @@ def bench(request: Request, registry: Registry | None = None, progress: Progress
         "memory_bytes": about["memory_bytes"],
         "program": about["program"],
         "engines": abouts,
+        "left_out": left_out,
         "seed": request.seed,
         "paying": request.paying,
         "contenders": [
-            _contender_json(contender, ran[i] if i < len(ran) else None, rounds, differences[i]) for i, contender in enumerate(contenders)
+            _contender_json(contender, ran[i] if i < len(ran) else None, rounds, differences[contender.name])
+            for i, contender in enumerate(contenders)
         ],
-        "ratios": _ratios_json(names, rivals, rounds, request.seed),
-        "noise": _noise_json(rounds, names, rivals, idle, average, request),
+        "ratios": _ratios_json(names, list(abouts), rounds, request.seed),
+        "noise": _noise_json(rounds, names, list(abouts), idle, average, request),
         "peak_gflops": peak,
         "peak_how": HOW,
         "operators": _operators_json(graph, about, operator_ms, peak, names[1:], chosen[1:]),
@@ -241,37 +255,56 @@ def _configuration(variants: Sequence[int], about: Mapping[str, Any]) -> Configu
 # ---------------------------------------------------------------------------------------------------------------------- measuring
 
 
-def _check_outputs(
-    contenders: Sequence[Contender],
-    ran: Sequence[Configuration],
-    graph: Graph,
-    inputs: Sequence[Floats],
-    techniques: Mapping[str, Technique],
-    folder: Path,
-    statistics: Callable[[str], Statistics | None],
-) -> list[dict[str, float]]:
-    """How far each contender's outputs are from their meaning, and from the exact outputs. Raises DeviceError beyond the tolerance."""
-    exact = reference.run(graph, inputs)
-    results = []
-    for index, contender in enumerate(contenders):
-        settings = ran[index] if index < len(ran) else EXACT_CONFIGURATION
-        file = folder / f"outputs-{index}.npz"
+@contextmanager
+def _leaving_out(engine: str, left_out: dict[str, str], request: Request) -> Iterator[None]:
+    """Go on without a rival that nobody asked for by name, and remember why."""
+    try:
+        yield
+    except (LoweringError, DeviceError) as error:
+        if request.against is not None or engine == OURS:
+            raise
+        left_out[engine] = error.what
+
+
+def _operator_ms(ours: Process, about: Mapping[str, Any], request: Request) -> list[list[float]]:
+    """Milliseconds of every operator under each of its variants."""
+    variants = sum(len(op["settings"]) for op in about["operators"])
+    times: list[list[float]] = ours.ask("operators", seconds=min(request.block_s / 2, OPERATORS_S / variants))["times_ms"]
+    return times
+
+
+class _Meaning:
+    """What the outputs of a network should be, by the NumPy reference."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        inputs: Sequence[Floats],
+        techniques: Mapping[str, Technique],
+        statistics: Callable[[str], Statistics | None] = lambda op: None,
+    ) -> None:
+        self._graph, self._inputs, self._techniques, self._statistics = graph, inputs, techniques, statistics
+        self._exact = reference.run(graph, inputs)
+
+    def check(self, contender: Contender, settings: Configuration, folder: Path) -> dict[str, float]:
+        """How far a contender's outputs are from their meaning, and from the exact outputs. Raises DeviceError beyond the tolerance."""
+        file, engine = folder / "outputs.npz", contender.process.engine
         contender.ask("run", outputs=str(file))
         outputs = _read(file)
-        meaning = reference.run(graph, inputs, settings, techniques, statistics) if settings.settings else exact
+        meaning = self._exact
+        if settings.settings:
+            meaning = reference.run(self._graph, self._inputs, settings, self._techniques, self._statistics)
         used = {part.technique for setting in settings.settings.values() for part in setting}
-        own = TOLERANCE if contender.process.engine == OURS else engines.RIVALS[contender.process.engine].tolerance
-        allowed = max(own, *(techniques[name].tolerance for name in used), 0.0)
+        own = TOLERANCE if engine == OURS else engines.RIVALS[engine].tolerance
+        allowed = max(own, *(self._techniques[name].tolerance for name in used), 0.0)
         difference = _difference(outputs, meaning)
         if not difference <= allowed:
-            engine = contender.process.engine
             what = f"{engine} ({contender.name})" if engine == OURS else engine
             raise DeviceError(
                 f"{what} computes something else: {difference:.1e} relative difference from the reference, at most {allowed:.0e} is right",
                 mend=f"report it, or leave {'this setting' if settings.settings else engine} out",
             )
-        results.append({"difference": difference, "from_exact": _difference(outputs, exact)})
-    return results
+        return {"difference": difference, "from_exact": _difference(outputs, self._exact)}
 
 
 def _read(file: Path) -> tuple[Floats, ...]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..configuration import Configuration
 from ..errors import LoweringError, MobiproxError, UsageError
 from ..plugins import did_you_mean
+from .converted import Mnn, Ncnn
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -59,14 +60,14 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Another engine. module: what must be importable; install: how to get it.
+    """Another engine. modules: what must be importable; install: how to get it.
 
     tolerance: greatest difference of an output from the exact one, relative to the greatest element: float32, unless it quantises. Those that do
     are only used where they are asked for.
     """
 
     name: str
-    module: str
+    modules: tuple[str, ...]
     install: str
     load: Callable[[Task], Engine]
     tolerance: float = 1e-3
@@ -74,6 +75,10 @@ class Rival:
     @property
     def is_exact(self) -> bool:
         return self.tolerance < QUANTISED
+
+    @property
+    def is_installed(self) -> bool:
+        return all(find_spec(module) is not None for module in self.modules)
 
 
 class OnnxRuntime:
@@ -224,18 +229,20 @@ class Mobiprox:
 RIVALS: Mapping[str, Rival] = {
     rival.name: rival
     for rival in (
-        Rival("onnxruntime", "onnxruntime", "pip install onnxruntime", OnnxRuntime),
-        Rival("torch", "torch", "pip install torch", Torch),
-        Rival("openvino", "openvino", "pip install openvino", OpenVino),
-        Rival("onnxruntime-int8", "onnxruntime", "pip install onnxruntime", on_quantised(OnnxRuntime), QUANTISED),
-        Rival("openvino-int8", "openvino", "pip install openvino onnxruntime", on_quantised(OpenVino), QUANTISED),
+        Rival("onnxruntime", ("onnxruntime",), "pip install onnxruntime", OnnxRuntime),
+        Rival("torch", ("torch",), "pip install torch", Torch),
+        Rival("openvino", ("openvino",), "pip install openvino", OpenVino),
+        Rival("ncnn", ("ncnn", "pnnx"), "pip install ncnn pnnx", Ncnn),
+        Rival("mnn", ("MNN", "_tools"), "pip install MNN", Mnn),
+        Rival("onnxruntime-int8", ("onnxruntime",), "pip install onnxruntime", on_quantised(OnnxRuntime), QUANTISED),
+        Rival("openvino-int8", ("openvino", "onnxruntime"), "pip install openvino onnxruntime", on_quantised(OpenVino), QUANTISED),
     )
 }
 
 
 def installed() -> tuple[str, ...]:
     """The exact rivals that can be loaded here."""
-    return tuple(name for name, rival in RIVALS.items() if rival.is_exact and find_spec(rival.module) is not None)
+    return tuple(name for name, rival in RIVALS.items() if rival.is_exact and rival.is_installed)
 
 
 def check_installed(names: Sequence[str]) -> None:
@@ -245,7 +252,7 @@ def check_installed(names: Sequence[str]) -> None:
             likely = did_you_mean(name, RIVALS)
             mend = f"did you mean '{likely}'?" if likely else f"there are: {', '.join(RIVALS)}"
             raise UsageError(f"no engine is called '{name}'", where="--against", mend=mend)
-        if find_spec(RIVALS[name].module) is None:
+        if not RIVALS[name].is_installed:
             raise UsageError(f"the engine '{name}' is not installed", where="--against", mend=RIVALS[name].install)
 
 

@@ -14,7 +14,7 @@ from .base import as_json, load_plugins, main, print_json
 @click.option(
     "--against",
     metavar="ENGINES",
-    help="onnxruntime, torch, openvino, onnxruntime-int8, openvino-int8, joined by commas, or none; all exact ones that are installed if left out.",
+    help="onnxruntime, torch, openvino, ncnn, mnn, onnxruntime-int8, openvino-int8, joined by commas, or none; all exact ones that are installed and take the network if left out.",
 )
 @click.option(
     "--set", "settings", multiple=True, metavar="SETTING", help="A setting, or 'OPERATOR: SETTING; ...'. May be given many times."
@@ -82,5 +82,7 @@ def bench(
         print_json(result)
     else:
         click.echo(text.render(result))
+    for why in result["left_out"].values():
+        click.echo(f"warning: {why}", err=True)
     for warning in result["noise"]["warnings"]:
         click.echo(f"warning: {warning}", err=True)

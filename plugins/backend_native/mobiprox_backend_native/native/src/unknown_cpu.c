@@ -1,3 +1,5 @@
+#define _POSIX_C_SOURCE 200809L
+
 #include "unknown_cpu.h"
 
 #if defined(__linux__) && defined(__x86_64__) && !defined(__ANDROID__)
