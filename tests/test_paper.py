@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,6 +39,26 @@ def replayed(gain_pp: float, low_pp: float, high_pp: float, cost: float) -> dict
     return {"against_exact": paired, "against_static": paired, "relative_cost": cost}
 
 
+def content(tables: ModuleType, number: int, condition: str) -> dict[str, Any]:
+    """A table whose strategies lose nothing at a cost of 0.25."""
+    table = tables.TABLES[number]
+    goal = table.goals[tables.CONDITIONS.index(condition)]
+    promise = {"splits": 200, "samples": 90, "bound_pp": 2.0, "confidence": 0.9, "broken": 0.015, "loss_pp": 0.5, "worst_loss_pp": 2.5}
+    static = [
+        {"relative_cost": cost, "accuracy": right if table.labels else None, "agreement": right} for cost, right in ((1, 1.0), (0.2, 0.97))
+    ]
+    return {
+        "table": number,
+        "title": table.title,
+        "condition": condition,
+        "goal": goal,
+        "device": {"name": "a CPU", "isa": "avx2", "threads": 2, "runtime": "OpenCL 3.0"},
+        "static": static,
+        "rows": tables.compared(table, [replayed(0, -1, 1, 0.25)] * len(table.rows), goal),
+        **({"guarantee": {**promise, "relative_cost": 0.4}} if table.labels else {}),
+    }
+
+
 @pytest.mark.parametrize(
     ("loss", "cost", "words"),
     [(1, 0.5, "reached"), (2, 0.8, "reached"), (2, 0.9, "as accurate, dearer"), (3, 0.5, "cheaper, less accurate"), (3, 0.9, "missed")],
@@ -64,8 +86,48 @@ def test_every_strategy_of_a_table_is_known(tables: ModuleType, capsys: pytest.C
             spelt = str(row.strategy.to_json()).replace("'", '"')
             assert experiment.choose("strategy", spelt, registry, "row") == row.strategy
         for condition, goal in zip(tables.CONDITIONS, table.goals, strict=True):
-            tables.show(number, condition, tables.compared(table, [replayed(0, -1, 1, 0.25)] * len(table.rows), goal))
+            tables.show(content(tables, number, condition))
             assert capsys.readouterr().out.count("reached") >= len(table.rows) * (goal is not None)
+
+
+def test_results_are_put_between_the_marks_of_the_page(tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, end = tables.MARKS
+    assert tables.PAGE.read_text().count(begin) == tables.PAGE.read_text().count(end) == 1
+    page, out = tmp_path / "docs" / "paper.md", tmp_path / "runs"
+    (page.parent / "pictures").mkdir(parents=True)
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    for number in (4, 5):
+        for condition in tables.CONDITIONS:
+            folder = out / f"table{number}{'_plain' * (condition == tables.PLAIN)}"
+            folder.mkdir(parents=True)
+            (folder / "table.json").write_text(json.dumps(content(tables, number, condition)))
+    (out / "table4" / "figure7.svg").write_text("<svg/>")
+    monkeypatch.setattr(tables, "PAGE", page)
+    tables.write(out)
+    text = page.read_text()
+    assert text.startswith(f"before\n{begin}\n")
+    assert text.endswith(f"{end}\nafter\n")
+    assert "old" not in text
+    assert "| `confidence`, exponential | 2.0 at 0.854 | 0.0 [-1.0, 1.0] at 0.25 | 0.0 [-1.0, 1.0] at 0.25 |" in text
+    assert "calibrated 0.20 (3.0)" in text
+    assert "broken in 1.5%" in text
+    assert "### Table 5" in text
+    assert "### Table 6" not in text, "there is nothing of it"
+    assert (page.parent / "pictures" / "paper_figure7.svg").exists()
+
+
+def test_promises_are_kept_where_levels_differ_from_the_exact_network_at_random(
+    tables: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarantee = importlib.import_module("guarantee")
+    monkeypatch.setattr(guarantee, "SPLITS", 30)
+    rng = np.random.default_rng(1)
+    exact = rng.normal(0, 2, (3000, 4)).astype(np.float32)
+    outputs = [exact, *(exact + rng.normal(0, noise, exact.shape).astype(np.float32) for noise in (0.2, 0.8))]
+    kept = guarantee.split_at_random(outputs, exact.argmax(axis=1), [1.0, 0.6, 0.3], plugins.load())
+    assert kept["broken"] <= 0.1
+    assert 0 < kept["loss_pp"] < kept["worst_loss_pp"]
+    assert kept["relative_cost"] < 0.95
 
 
 def test_every_figure_is_drawn(tables: ModuleType, tmp_path: Path) -> None:

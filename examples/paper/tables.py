@@ -3,30 +3,38 @@
 ::
 
     export MOBIPROX_DATA=/path/to/data
-    python examples/paper/tables.py 4 5 6 --out runs/paper
+    python examples/paper/tables.py 4 5 6 --out runs/paper [--write]
 
 Each table is two experiment files of this folder, with calibrated approximations and, ``_plain``, with the paper's own; what an
-earlier call finished is not done again. The cost is time on this machine's device (the paper's: energy on its board), relative to
-the exact network.
+earlier call finished is not done again, and one that was interrupted goes on where it was. The cost is time on this machine's device
+(the paper's: energy on its board), relative to the exact network. --write puts everything that is in the folder into docs/paper.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from figures import FIGURES
+from guarantee import broken_promises
+from page import CALIBRATED, PLAIN, page, promise
 
-from mobiprox_core import experiment, pipeline, plugins
+from mobiprox_core import experiment, pipeline, plugins, profile
 from mobiprox_core.experiment import Choice
 from mobiprox_core.plugins import Registry
 from mobiprox_core.progress import ProgressPrinter
 
 HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "paper.md"
+MARKS = "<!-- results: made by examples/paper/tables.py -->", "<!-- end of results -->"
+
+EFFORT = pipeline.Effort(profile=profile.Effort(output_s=40.0))
+"""Longer than by default: with dozens of operators, what a setting changes is else seen on too few inputs to tell good ones from lucky ones."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +62,9 @@ def row(name: str, loss_pp: float | None = None, cost: float | None = None, **op
     return Row(Choice(name, options), loss_pp, cost)
 
 
-CONDITIONS = ("calibrated", "plain")
+CONDITIONS = (CALIBRATED, PLAIN)
 
-OURS = (row("kalman"), row("cascade"), row("guarded", max_loss_pp=5, unit="sample"))
+OURS = (row("kalman"), row("cascade"), row("guarded", max_loss_pp=2, unit="sample"))
 
 TABLES: Mapping[int, Table] = {
     4: Table(
@@ -131,10 +139,8 @@ def compared(table: Table, replays: Sequence[Mapping[str, Any]], goal: tuple[flo
     return entries
 
 
-def reproduce(
-    number: int, condition: str, out: Path, registry: Registry, effort: pipeline.Effort = pipeline.DEFAULT_EFFORT
-) -> list[dict[str, Any]]:
-    """Run an experiment of a table, or take it up, and replay the strategies of its rows; leaves table.json and the figure."""
+def reproduce(number: int, condition: str, out: Path, registry: Registry, effort: pipeline.Effort = EFFORT) -> dict[str, Any]:
+    """Run an experiment of a table, or take it up, and replay the strategies of its rows; leaves the figure, and what is returned in table.json."""
     suffix = "" if condition == CONDITIONS[0] else f"_{condition}"
     wanted = experiment.load(HERE / f"table{number}{suffix}.yaml", registry)
     table, folder = TABLES[number], out / f"table{number}{suffix}"
@@ -145,23 +151,35 @@ def reproduce(
         replayed = pipeline.replay_bundle(result.bundle, registry, wanted.trace, strategies, progress, labels=table.labels)
     goal = table.goals[CONDITIONS.index(condition)]
     entries = compared(table, replayed["replays"], goal)
-    content = {"schema": 1, "table": number, "title": table.title, "condition": condition, "goal": goal, "rows": entries}
+    content = {
+        "schema": 2,
+        "table": number,
+        "title": table.title,
+        "condition": condition,
+        "goal": goal,
+        "device": result.summary["provenance"]["device"],
+        "static": replayed["replays"][0]["static"],
+        "rows": entries,
+    }
+    if table.labels:
+        data = [registry.get("dataset", part.dataset).load(part.split, part.options, HERE) for part in (wanted.tune, wanted.test)]
+        content["guarantee"] = broken_promises(result.bundle, data, registry, progress)
     (folder / "table.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     shown, draw = FIGURES[number]
     trace = registry.get("dataset", wanted.trace.dataset).load(wanted.trace.split, wanted.trace.options, HERE)
     draw(replayed["replays"], trace, folder / f"figure{shown}.svg")
-    return entries
+    return content
 
 
-def show(number: int, condition: str, entries: list[dict[str, Any]]) -> None:
-    table = TABLES[number]
-    goal = table.goals[CONDITIONS.index(condition)]
-    print(
-        f"\nTable {number}, {condition}: {table.title}. Loss in points against the exact network (paper: {table.exact:.0%} right), relative cost."
-    )
+def show(content: Mapping[str, Any]) -> None:
+    table, goal = TABLES[content["table"]], content["goal"]
     wanted = "" if goal is None else f"; goal {goal[0]:g} at {goal[1]:g}"
+    print(
+        f"\nTable {content['table']}, {content['condition']}: {table.title}."
+        f" Loss in points against the exact network (paper: {table.exact:.0%} right), relative cost."
+    )
     print(f"{'':34}{'paper':>14}  {'ours':>30}  {'against a level of that cost':>28}  verdict on the paper{wanted}")
-    for entry in entries:
+    for entry in content["rows"]:
         options = ", ".join(f"{key}={value}" for key, value in entry["options"].items())
         paper, ours, static = entry["paper"], entry["ours"], entry["against_static"]
         theirs = f"{paper['loss_pp']:g} at {paper['relative_cost']:.3f}" if paper else "-"
@@ -169,19 +187,36 @@ def show(number: int, condition: str, entries: list[dict[str, Any]]) -> None:
         level = f"{static['difference_pp']:+.2f} [{static['low_pp']:+.2f}, {static['high_pp']:+.2f}]"
         verdicts = "; ".join([entry["verdict"] or "-", *([] if entry["goal"] is None else [entry["goal"]])])
         print(f"{entry['strategy'] + ' ' + options:34}{theirs:>14}  {mine:>30}  {level:>28}  {verdicts}")
+    if "guarantee" in content:
+        print(promise(content, content["condition"]))
+
+
+def write(out: Path) -> None:
+    """Put what is in a folder of results into the documentation: the tables between the page's marks, the figures beside it."""
+    begin, end = MARKS
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    contents = [json.loads(found.read_text(encoding="utf-8")) for found in sorted(out.glob("table*/table.json"))]
+    PAGE.write_text(f"{before}{begin}\n{page(contents)}\n{end}{after}", encoding="utf-8")
+    for number, (shown, _) in FIGURES.items():
+        if (drawn := out / f"table{number}" / f"figure{shown}.svg").exists():
+            shutil.copy(drawn, PAGE.parent / "pictures" / f"paper_figure{shown}.svg")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", type=int, nargs="*", metavar="TABLE", help="4, 5, 6; all if left out")
     parser.add_argument("--out", type=Path, default=Path("runs/paper"), help="folder of the results")
+    parser.add_argument("--write", action="store_true", help="put what is in that folder into docs/paper.md")
     given = parser.parse_args()
     if unknown := set(given.tables) - set(TABLES):
         parser.error(f"there is no table {unknown.pop()} here; there are {', '.join(map(str, TABLES))}")
     registry = plugins.load()
     for number in given.tables or TABLES:
         for condition in CONDITIONS:
-            show(number, condition, reproduce(number, condition, given.out, registry))
+            show(reproduce(number, condition, given.out, registry))
+    if given.write:
+        write(given.out)
 
 
 if __name__ == "__main__":

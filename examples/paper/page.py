@@ -1,0 +1,86 @@
+"""The page of results: what table.json of every table has, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Content = Mapping[str, Any]
+"""What `tables.reproduce` returns."""
+
+CALIBRATED, PLAIN = "calibrated", "plain"
+
+FIGURES = {
+    4: (7, "what every strategy has saved by then, and the levels of the first one, over the recordings of both users"),
+    5: (9, "the noise, the levels of the first strategy, and what every strategy has saved by then"),
+    6: (8, "agreement with the exact network against cost, every user a mark"),
+}
+
+
+def named(entry: Content) -> str:
+    options = ", ".join(str(value) for key, value in entry["options"].items() if key == "increase")
+    return f"`{entry['strategy']}`{', ' if options else ''}{options}"
+
+
+def at_cost(own: Content | None) -> str:
+    """Loss, its interval where there is one, and cost."""
+    if own is None:
+        return ""
+    interval = f" [{own['loss_low_pp']:.1f}, {own['loss_high_pp']:.1f}]" if "loss_low_pp" in own else ""
+    return f"{own['loss_pp']:.1f}{interval} at {own['relative_cost']:.3g}"
+
+
+def gained(static: Content) -> str:
+    return f"{static['difference_pp']:+.1f} [{static['low_pp']:+.1f}, {static['high_pp']:+.1f}]"
+
+
+def levels(content: Content) -> str:
+    """Every level's cost and what it loses if it is kept."""
+    quality = "accuracy" if content["static"][0]["accuracy"] is not None else "agreement"
+    exact = content["static"][0][quality]
+    return ", ".join(f"{own['relative_cost']:.2f} ({100 * (exact - own[quality]):.1f})" for own in content["static"][1:])
+
+
+def promise(content: Content, what: str) -> str:
+    kept = content["guarantee"]
+    return (
+        f"`guarded`, {what}: over {kept['splits']} random halvings of {kept['samples']} labelled samples the bound of {kept['bound_pp']:g} points at"
+        f" {kept['confidence']:.0%} was broken in {kept['broken']:.1%}; mean loss {kept['loss_pp']:.2f} points (at worst {kept['worst_loss_pp']:.2f}),"
+        f" mean cost {kept['relative_cost']:.2f}."
+    )
+
+
+def section(number: int, calibrated: Content, plain: Content) -> str:
+    """One table under its heading, with what is to be known beside it."""
+    lines = [
+        f"### Table {number}: {calibrated['title']}",
+        "",
+        "| strategy | paper | paper's knobs | calibrated | calibrated, against a level of that cost | verdict |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for own, simple in zip(calibrated["rows"], plain["rows"], strict=True):
+        verdicts = [f"paper: {own['verdict']}"] if own["verdict"] else []
+        verdicts += [f"goal: {own['goal']}"] if own["goal"] else []
+        verdicts += [f"goal with the paper's knobs: {simple['goal']}"] if simple["goal"] else []
+        cells = [named(own), at_cost(own["paper"]), at_cost(simple["ours"]), at_cost(own["ours"]), gained(own["against_static"])]
+        lines.append(f"| {' | '.join([*cells, '; '.join(verdicts)])} |")
+    notes = [f"Levels, cost (loss if kept): calibrated {levels(calibrated)}; with the paper's knobs {levels(plain)}."]
+    if calibrated["goal"]:
+        notes.append("Goal: at most {:g} point(s) at a cost of {:g}.".format(*calibrated["goal"]))
+    if "guarantee" in calibrated:
+        notes += [promise(calibrated, "calibrated"), promise(plain, "with the paper's knobs")]
+    shown, words = FIGURES[number]
+    picture = f"![Figure {shown}: {words}](pictures/paper_figure{shown}.svg)"
+    return "\n".join([*lines, "", "\n".join(notes), "", picture, "", f"Figure {shown}, calibrated: {words}."])
+
+
+def page(contents: Sequence[Content]) -> str:
+    """All tables of which both conditions are there."""
+    known = {(content["table"], content["condition"]): content for content in contents}
+    complete = [number for number in sorted(FIGURES) if (number, CALIBRATED) in known and (number, PLAIN) in known]
+    device = contents[0]["device"]
+    intro = (
+        "Loss in percentage points against the exact network [95 % interval] at a cost relative to it; costs measured on"
+        f" {device['name']}, {device['isa']}, {device['threads']} thread(s), {device['runtime']}."
+    )
+    return "\n\n".join([intro, *(section(number, known[number, CALIBRATED], known[number, PLAIN]) for number in complete)])
