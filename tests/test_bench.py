@@ -324,21 +324,20 @@ def test_an_engine_that_computes_something_else_is_an_error_that_names_it(worker
         meaning.check(Contender("onnxruntime", worker), EXACT_CONFIGURATION, tmp_path)
 
 
-def convolution(tmp_path: Path, *more: onnx.NodeProto, channels: int = 3, size: tuple[int, int] = (7, 5)) -> tuple[str, Any]:
+def convolution(tmp_path: Path, after: onnx.NodeProto, **constants: Any) -> tuple[str, Any]:
     """A file with a convolution of odd sizes and what comes after it, and inputs for it."""
-    weight = numpy_helper.from_array(np.random.default_rng(2).standard_normal((4, channels, 3, 3)).astype(np.float32), "w")
-    last = more[-1].output[0] if more else "y"
+    constants["w"] = np.random.default_rng(2).standard_normal((4, 3, 3, 3)).astype(np.float32)
     value = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Conv", ["x", "w"], ["y"], "conv"), *more],
+        [onnx.helper.make_node("Conv", ["x", "w"], ["y"], "conv"), after],
         "odd",
-        [value("x", onnx.TensorProto.FLOAT, [1, channels, *size])],
-        [value(last, onnx.TensorProto.FLOAT, None)],
-        [weight],
+        [value("x", onnx.TensorProto.FLOAT, [1, 3, 7, 5])],
+        [value("z", onnx.TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
     model = onnx.shape_inference.infer_shapes(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8))
     onnx.save(model, tmp_path / "odd.onnx")
-    return str(tmp_path / "odd.onnx"), np.random.default_rng(3).standard_normal((1, channels, *size)).astype(np.float32)
+    return str(tmp_path / "odd.onnx"), np.random.default_rng(3).standard_normal((1, 3, 7, 5)).astype(np.float32)
 
 
 CONVERTED = pytest.mark.parametrize(("engine", "module"), [("ncnn", "pnnx"), ("mnn", "MNN")])
@@ -372,8 +371,11 @@ def test_a_file_that_a_converter_refuses_is_an_error_with_its_words(engine: str,
 def test_ncnn_names_the_layers_that_it_lacks_and_takes_no_batches(tmp_path: Path) -> None:
     pytest.importorskip("ncnn")
     pytest.importorskip("pnnx")
-    file, x = convolution(tmp_path, onnx.helper.make_node("Sinh", ["y"], ["z"], "sinh"))
-    with pytest.raises(LoweringError, match=r"ncnn cannot run 'odd': it has no layer .*inh"):
+    every_other = {
+        name: np.array(value, np.int64) for name, value in {"from": [0, 0], "to": [9, 9], "axes": [2, 3], "steps": [2, 2]}.items()
+    }
+    file, x = convolution(tmp_path, onnx.helper.make_node("Slice", ["y", *every_other], ["z"], "slice"), **every_other)
+    with pytest.raises(LoweringError, match=r"ncnn cannot run 'odd': it has no layer Tensor\.slice"):
         engines.load("ncnn", engines.Task(file, 1, (x,), threads=1))
     with pytest.raises(LoweringError, match="one input at a time, not 2"):
         engines.load("ncnn", engines.Task(file, 2, (np.concatenate([x, x]),), threads=1))
