@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from mobiprox_core import experiment, plugins
+from mobiprox_core.adaptation import calibrate
 from mobiprox_core.interfaces import Samples
+from mobiprox_core.replays import Trace
 
 FILE = Path(__file__).parents[1] / "examples" / "paper" / "tables.py"
 
@@ -36,7 +38,11 @@ def tables() -> ModuleType:
 
 def replayed(gain_pp: float, low_pp: float, high_pp: float, cost: float) -> dict[str, Any]:
     paired = {"difference_pp": gain_pp, "low_pp": low_pp, "high_pp": high_pp, "units": 5}
-    return {"against_exact": paired, "against_static": paired, "relative_cost": cost}
+    return {"against_exact": paired, "against_static": paired, "relative_cost": cost, "options": {}}
+
+
+def options_of(row: Any) -> dict[str, Any]:
+    return {**row.strategy.options, **{option: values[0] for option, values in row.grid.items()}}
 
 
 def content(tables: ModuleType, number: int, condition: str) -> dict[str, Any]:
@@ -54,7 +60,7 @@ def content(tables: ModuleType, number: int, condition: str) -> dict[str, Any]:
         "goal": goal,
         "device": {"name": "a CPU", "isa": "avx2", "threads": 2, "runtime": "OpenCL 3.0"},
         "static": static,
-        "rows": tables.compared(table, [replayed(0, -1, 1, 0.25)] * len(table.rows), goal),
+        "rows": tables.compared(table, [{**replayed(0, -1, 1, 0.25), "options": options_of(row)} for row in table.rows], goal),
         **({"guarantee": {**promise, "relative_cost": 0.4}} if table.labels else {}),
     }
 
@@ -111,9 +117,25 @@ def test_results_are_put_between_the_marks_of_the_page(tables: ModuleType, tmp_p
     assert "| `confidence`, exponential | 2.0 at 0.854 | 0.0 [-1.0, 1.0] at 0.25 | 0.0 [-1.0, 1.0] at 0.25 |" in text
     assert "calibrated 0.20 (3.0)" in text
     assert "broken in 1.5%" in text
+    assert "| `cascade`, max_disagreement_pp 0.5 (chosen on tuning data) |" in text
     assert "### Table 5" in text
     assert "### Table 6" not in text, "there is nothing of it"
     assert (page.parent / "pictures" / "paper_figure7.svg").exists()
+
+
+def test_options_are_those_that_cost_least_and_lose_what_may_be_lost(tables: ModuleType) -> None:
+    """Level 1 is wrong where it is less sure than 0.6, one time in ten; so much may differ, then half of that."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 4000)
+    sure = rng.uniform(0.5, 1, len(labels))
+    right = (sure >= 0.6) | (rng.random(len(labels)) < 0.5)
+    cheap = np.log(np.where(np.where(right, labels, 1 - labels)[:, None] == [0, 1], sure[:, None], 1 - sure[:, None]))
+    outputs = [4 * np.eye(2, dtype=np.float32)[labels], cheap.astype(np.float32)]
+    levels = calibrate(outputs, labels, [1.0, 0.2])
+    row = tables.Row(experiment.Choice("cascade", {}), grid={"max_disagreement_pp": (1, 5, 20)})
+    trace, registry = Trace.of(outputs, levels, labels), plugins.load()
+    for allowed, chosen in ((0.0, 1), (6.0, 5), (50.0, 20)):
+        assert tables.fitted(row, trace, levels, registry, allowed).options == {"max_disagreement_pp": chosen}
 
 
 def test_promises_are_kept_where_levels_differ_from_the_exact_network_at_random(

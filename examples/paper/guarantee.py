@@ -7,31 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobiprox_core.adaptation import calibrate
-from mobiprox_core.bundle import read
 from mobiprox_core.replays import Trace
-from mobiprox_core.revisit import outputs_of_levels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from mobiprox_core.interfaces import Floats, ProgressSink, Samples
+    from mobiprox_core.interfaces import Floats
     from mobiprox_core.plugins import Registry
 
 SPLITS, BOUND_PP, CONFIDENCE = 200, 2.0, 0.9
 
 
-def broken_promises(folder: Path, data: Sequence[Samples], registry: Registry, progress: ProgressSink) -> dict[str, Any]:
-    """What SPLITS halvings of some labelled data come to, on the levels of a bundle: how often `guarded` lost more than BOUND_PP."""
-    content = read(folder)
-    labels = np.concatenate([samples.labels for samples in data if samples.labels is not None])
-    outputs = outputs_of_levels(content, registry, np.concatenate([samples.inputs for samples in data]), progress)
-    costs = [level.relative_cost for level in content.calibration]
-    return split_at_random(outputs, labels, costs, registry)
-
-
 def split_at_random(outputs: Sequence[Floats], labels: np.ndarray, costs: Sequence[float], registry: Registry) -> dict[str, Any]:
-    """outputs: [N, K] per level; labels: [N]; costs: per level. Losses are against the exact network, on the halves not calibrated on."""
+    """What SPLITS halvings come to: how often `guarded` lost more than BOUND_PP against the exact network on the half it was not calibrated on.
+
+    outputs: [N, K] per level; labels: [N]; costs: per level.
+    """
     rng, losses, paid = np.random.default_rng(0), [], []
     for _ in range(SPLITS):
         order = rng.permutation(len(labels))

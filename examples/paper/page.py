@@ -18,8 +18,9 @@ FIGURES = {
 
 
 def named(entry: Content) -> str:
-    options = ", ".join(str(value) for key, value in entry["options"].items() if key == "increase")
-    return f"`{entry['strategy']}`{', ' if options else ''}{options}"
+    options = [str(value) for key, value in entry["options"].items() if key == "increase"]
+    options += [f"{key} {entry['options'][key]:g} (chosen on tuning data)" for key in entry["chosen"]]
+    return ", ".join([f"`{entry['strategy']}`", *options])
 
 
 def at_cost(own: Content | None) -> str:
