@@ -33,7 +33,7 @@ from mobiprox_core.lab import side_by_side
 from mobiprox_core.ledger import Ledger
 from mobiprox_core.measure import Measurer
 from mobiprox_core.measurement import OperatingPoint, pareto_front
-from mobiprox_core.prediction import POWERS, Latency, Scale, Table, additive, random_codes, trust
+from mobiprox_core.prediction import POWERS, Codes, Latency, Scale, Table, additive, random_codes, trust
 from mobiprox_core.resolve import resolve
 from mobiprox_core.selection import evenly
 from mobiprox_core.stages import Effort, Stages, open_lab
@@ -156,8 +156,30 @@ def bench(path: Path, out: Path) -> Iterator[Bench]:
         yield Bench(stages, stages.profile())
 
 
+def thinned(
+    table: Table, front: Sequence[Configuration], couplings: Sequence[Sequence[str]], count: int, rng: np.random.Generator
+) -> Codes:
+    """int16[M, O]: configurations of a front, each operator put back to exact with a chance that is itself drawn; coupled ones together."""
+    codes = table.codes(front)[rng.integers(0, len(front), count)]
+    kept = rng.random(codes.shape) < rng.random((count, 1))
+    for group in couplings:
+        places = [table.operators.index(name) for name in group if name in table.operators]
+        kept[:, places] = kept[:, places[:1]]
+    return np.where(kept, codes, 0).astype(np.int16)
+
+
+def spread(values: np.ndarray[Any, Any], count: int, rng: np.random.Generator) -> list[int]:
+    """Indices of at most `count` values, one drawn from each of as many equal steps of their range that holds any."""
+    steps = np.minimum((values - values.min()) / max(float(np.ptp(values)), 1e-12) * count, count - 1).astype(int)
+    return [int(rng.choice(np.flatnonzero(steps == step))) for step in np.unique(steps)]
+
+
 def predictions(path: Path, out: Path) -> dict[str, Any]:
-    """Fitted to a handful along the knapsack's front; judged by the rest of the front, and by random configurations that are feasible."""
+    """Fitted to a handful along the knapsack's front; judged by the rest of the front, and by random configurations that are feasible.
+
+    Drawn evenly, and from configurations of the front by putting settings back to exact: what is feasible among the former is all but
+    exact. Of both those are taken that spread evenly over the range of predicted latencies, so that their order can be told right or wrong.
+    """
     with bench(path, out) as own:
         table, rng, most = own.table, np.random.default_rng(1), own.resolved.max_loss
         front = [c.configuration for c in Knapsack().search(own.profile, {}, 320, rng)]
@@ -166,9 +188,11 @@ def predictions(path: Path, out: Path) -> dict[str, Any]:
         latency = Latency.fitted(own.profile.latency_ms, saving, changed, [p.latency_ms for p in fitted])
         errors = [p.qos_loss_ci / 1.96 for p in fitted]
         scale = Scale.fitted(divergence, [p.qos_loss for p in fitted], errors, most, POWERS)
-        drawn = random_codes(table, 200_000, rng, own.profile.couplings)
-        drawn = drawn[np.asarray(scale(table.sums(drawn)[1])) <= most]
-        randoms = [table.configuration(row) for row in drawn[rng.permutation(len(drawn))[:RANDOM]]]
+        drawn = np.concatenate(
+            [random_codes(table, 100_000, rng, own.profile.couplings), thinned(table, front, own.profile.couplings, 100_000, rng)]
+        )
+        drawn = np.unique(drawn[np.asarray(scale(table.sums(drawn)[1])) <= most], axis=0)
+        randoms = [table.configuration(row) for row in drawn[spread(table.sums(drawn)[0], RANDOM, rng)]]
         bearable = [
             c
             for c, loss in zip(front, scale(additive(table)(front)), strict=True)
