@@ -153,14 +153,19 @@ def test_promises_are_kept_where_levels_differ_from_the_exact_network_at_random(
 
 
 def test_every_figure_is_drawn(tables: ModuleType, tmp_path: Path) -> None:
+    from matplotlib import pyplot
+
     steps = 12
     rng = np.random.default_rng(0)
     walk = {"level": rng.integers(0, 3, steps).tolist(), "cost": rng.random(steps).tolist()}
     same = {"correct": [True] * steps, "exact_correct": [True] * steps, "label": [0] * steps, "exact_label": [0] * steps}
-    replays = [{"strategy": name, "options": {}, "timeline": {**walk, **same}} for name in ("naive", "state")]
+    names = [f"strategy {number}" for number in range(8)]
+    replays = [{"strategy": name, "options": {}, "timeline": {**walk, **same}} for name in names]
     users, notes = np.array(["4"] * 6 + ["24"] * 6), np.array([f"noise {-60 + i} dB" for i in range(steps)])
     samples = Samples(np.zeros((steps, 1), np.float32), None, users, (), notes)
     for number, draw in tables.FIGURES.values():
-        draw(replays, samples, tmp_path / f"{number}.svg")
+        with pyplot.rc_context({"svg.fonttype": "none"}):
+            draw(replays, samples, tmp_path / f"{number}.svg")
         drawn = ElementTree.parse(tmp_path / f"{number}.svg").getroot()
+        assert set(names) <= {node.text for node in drawn.iter()}
         assert sum(node.tag.endswith("path") for node in drawn.iter()) > 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 Replay = Mapping[str, Any]
 """One strategy's walk over a trace, as ``mobiprox replay --json`` gives it."""
 
-STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)))
 """Lines differ in more than their colour."""
 
 
@@ -27,7 +28,7 @@ def title(replay: Replay) -> str:
 
 def savings(axes: Axes, replays: Sequence[Replay]) -> None:
     """The running sum of what each step saved of one exact inference."""
-    for replay, style in zip(replays, STYLES, strict=False):
+    for replay, style in zip(replays, cycle(STYLES), strict=False):
         axes.plot(np.cumsum(1 - np.array(replay["timeline"]["cost"])), linestyle=style, label=title(replay))
     axes.set_ylabel("exact inferences saved")
     axes.grid(alpha=0.3)
@@ -44,7 +45,8 @@ def figure7(replays: Sequence[Replay], samples: Samples, path: Path) -> None:
     bottom.step(range(len(walk["level"])), walk["level"], where="mid", linewidth=0.7)
     wrong = [i for i, (own, exact) in enumerate(zip(walk["correct"], walk["exact_correct"], strict=True)) if exact and not own]
     bottom.plot(wrong, [walk["level"][i] for i in wrong], "x", markersize=4, label="wrong, exact is right")
-    bottom.set(xlabel="window of the recordings (2.56 s each)", ylabel=f"level, {title(replays[0])}")
+    bottom.set(xlabel="window of the recordings (2.56 s each)", ylabel="level")
+    bottom.set_title(title(replays[0]), fontsize=9, loc="left")
     bottom.legend(fontsize=8)
     if samples.groups is not None:
         for edge in np.flatnonzero(samples.groups[1:] != samples.groups[:-1]) + 1:
@@ -60,7 +62,7 @@ def figure8(replays: Sequence[Replay], samples: Samples, path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 5), layout="constrained")
     groups = np.zeros(len(samples.inputs), int) if samples.groups is None else samples.groups
-    for replay, marker in zip(replays, "osD^vP", strict=False):
+    for replay, marker in zip(replays, cycle("osD^vPX"), strict=False):
         walk = replay["timeline"]
         agrees = np.array(walk["label"]) == np.array(walk["exact_label"])
         cost = np.array(walk["cost"])
@@ -84,7 +86,8 @@ def figure9(replays: Sequence[Replay], samples: Samples, path: Path) -> None:
     noise.step(range(len(loudness)), loudness, where="mid", color="0.4")
     noise.set_ylabel("noise, dB")
     level.step(range(len(replays[0]["timeline"]["level"])), replays[0]["timeline"]["level"], where="mid")
-    level.set_ylabel(f"level,\n{title(replays[0])}")
+    level.set_ylabel("level")
+    level.set_title(title(replays[0]), fontsize=9, loc="left")
     savings(saved, replays)
     saved.set_xlabel("utterance")
     figure.savefig(path)
