@@ -50,6 +50,9 @@ MOST_ROWS = 24_000
 MOST_VALUES = 1 << 17
 """Values that are looked at per activation, beside the least and the greatest of every input."""
 
+MOST_CHANNEL_VALUES = 1 << 20
+"""Values that are looked at per activation where channels are kept apart; one of every channel and input where that is less."""
+
 MOST_INPUTS = 4_096
 """Calibration inputs that are looked at, evenly spread over those given."""
 
@@ -129,6 +132,16 @@ class Calibration:
             known = self._values_pass([o for o in origins if digest([self.digest, "values", o]) not in self._store])[origin]
         return known["values"]
 
+    def channels(self, tensor: str, axis: int) -> Floats:
+        """float32[C, N]: some values of every channel of an activation; those of all others are found out in the same pass."""
+        place = digest([self.digest, "channels", tensor, axis])
+        known = self._store.get(place)
+        if known is None:
+            fitted = [op for op in self.graph.operators if op.kind in ("conv", "dense")]
+            read = dict.fromkeys([(tensor, axis), *((name, _channel_axis(op)) for op in fitted for name in op.reads)])
+            known = self._channels_pass([r for r in read if digest([self.digest, "channels", *r]) not in self._store])[tensor, axis]
+        return known["values"]
+
     def once(self, op: OpId, key: str, work: Callable[[], Arrays]) -> Arrays:
         """What was made of an operator's statistics under this key; made now if it is not known."""
         place = digest([self.digest, op, key])
@@ -161,6 +174,16 @@ class Calibration:
             for name, values in seen.items():
                 values.add(activations(name), part)
         return {name: self._store.put(digest([self.digest, "values", name]), {"values": values.sorted()}) for name, values in seen.items()}
+
+    def _channels_pass(self, read: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Arrays]:
+        """Once over all inputs; values of every channel of these activations."""
+        seen = {key: _Channels(*key, len(self.inputs), self.seed) for key in read}
+        for part, activations in self._runs(f"channels of {len(read)} activations"):
+            for (name, _), channels in seen.items():
+                channels.add(activations(name), part)
+        return {
+            key: self._store.put(digest([self.digest, "channels", *key]), {"values": channels.together()}) for key, channels in seen.items()
+        }
 
     def _runs(self, note: str) -> Iterator[tuple[range, _Activations]]:
         """The activations of the exact network, batch by batch, with the numbers of the calibration inputs that they are of."""
@@ -203,6 +226,33 @@ class _Values:
         return np.sort(np.concatenate(self._kept))
 
 
+def _channel_axis(op: Operator) -> int:
+    """Of what an operator reads."""
+    return 1 if op.kind == "conv" else -1
+
+
+class _Channels:
+    """Some values of every channel of one activation under way, at places drawn at random from every input (from some, if there are many)."""
+
+    def __init__(self, name: str, axis: int, inputs: int, seed: int) -> None:
+        self._axis, self._inputs = axis, inputs
+        self._seed = seed, crc32(name.encode())
+        self._kept: list[Floats] = []
+
+    def add(self, x: Floats, inputs: range) -> None:
+        """x: the activation in one batch, whose first entries belong to these calibration inputs."""
+        planes = np.moveaxis(x, self._axis, 1).reshape(len(x), x.shape[self._axis], -1)
+        every = -(-planes.shape[1] * self._inputs // MOST_CHANNEL_VALUES)
+        drawn = max(1, MOST_VALUES // (planes.shape[1] * self._inputs))
+        for number, values in zip(inputs, planes, strict=False):
+            if number % every == 0:
+                at = np.random.default_rng([*self._seed, number]).integers(0, values.shape[1], min(drawn, values.shape[1]))
+                self._kept.append(values[:, at])
+
+    def together(self) -> Floats:
+        return np.concatenate(self._kept, axis=1)
+
+
 def _chunks(operators: Sequence[Operator]) -> Iterator[list[Operator]]:
     """In order, so many at a time as one pass may sum up."""
     chunk: list[Operator] = []
@@ -233,8 +283,25 @@ class OperatorStatistics:
     def values(self, role: Role) -> Floats:
         return self.calibration.values(tensor_of(self.operator, role))
 
+    def mean_change(self, role: Role, function: Callable[[Floats], Floats]) -> npt.NDArray[np.float64]:
+        op = self.operator
+        values = self.calibration.channels(tensor_of(op, role), _channel_axis(op))
+        change = np.asarray((function(values) - values).mean(1, dtype=np.float64))
+        if role == "residual":
+            return change
+        inside = _share_inside(self.calibration.graph, op)
+        return (change.reshape(int(op.attributes.get("group", 1)), -1, 1) * inside).reshape(-1, op.constants["weight"][0].size)
+
     def once(self, key: str, work: Callable[[], Arrays]) -> Arrays:
         return self.calibration.once(self.operator.name, key, work)
+
+
+def _share_inside(graph: Graph, op: Operator) -> npt.NDArray[np.float64]:
+    """float64[A]: how often each place of a filter sees the input, not its padding."""
+    if op.kind == "dense":
+        return np.ones(1)
+    ones = np.ones((1, 1, *graph.shape(op.inputs[0])[2:]), np.float32)
+    return np.asarray(reference.windows(graph, op, ones).mean((0, 1, 2, 3), dtype=np.float64)).ravel()
 
 
 class _Activations:
