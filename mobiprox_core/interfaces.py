@@ -184,6 +184,11 @@ class Statistics(Protocol):
         A tensor that only selects elements of another one (a view, the greatest of some) counts as that one.
         """
 
+    def mean_change(self, role: Role, function: Callable[[Floats], Floats]) -> npt.NDArray[np.float64]:
+        """What putting function(value) in place of every value read in this role adds to means: of each filter element (float64[G, K], as in
+        `Moments`), or of each output channel for the residual (float64[O]). Padding stays zero.
+        """
+
     def once(self, key: str, work: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Mapping[str, npt.NDArray[Any]]:
         """What `work` gives, done once for this operator and these statistics, and kept on disk. `key` names technique, work and version."""
 

@@ -96,6 +96,27 @@ def test_moments_are_those_of_the_patches_and_exact_outputs(name: str, device: D
     assert found(op).samples == INPUTS
 
 
+@pytest.mark.parametrize("name", AWKWARD)
+def test_a_change_of_values_changes_means_by_what_each_filter_element_sees_of_it(name: str, device: Device, tmp_path: Path) -> None:
+    """Values are drawn, so means are met to some per cent; how much padding an element sees is exact."""
+    net = AWKWARD[name]
+    x = samples(net)
+    graph = net.at_batch(INPUTS)
+    [op] = [o.name for o in graph.operators if o.kind in ("conv", "dense")]
+    found, expected = Calibration(net, device, x, folder=tmp_path)(op), observe(graph, [(x,)], op)
+    for role in ("input",) if graph[op].residual is None else ("input", "residual"):
+        change = found.mean_change(role, lambda values: values * np.float32(1.5))
+        np.testing.assert_allclose(change, expected.mean_change(role, lambda values: values * np.float32(1.5)), rtol=0.05)
+
+
+def test_channels_are_drawn_from_some_inputs_where_there_are_very_many_values(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "MOST_CHANNEL_VALUES", 12 * 10)
+    found = Calibration(AWKWARD["dense"], device, samples(AWKWARD["dense"]), folder=tmp_path)
+    assert found.channels("f", -1).shape == (12, 10)
+
+
 def test_operators_without_weights_have_no_statistics(device: Device, tmp_path: Path) -> None:
     net = network([("MaxPool", "x", "y", {"kernel_shape": [2, 2]})], (3, 4, 4))
     assert Calibration(net, device, samples(net), folder=tmp_path)("y") is None

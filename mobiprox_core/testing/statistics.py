@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float32]
+    MeanChange = Callable[[Role, Callable[[Floats], Floats]], npt.NDArray[np.float64]]
 
 
 class Observed:
     """`interfaces.Statistics` of one operator; what `once` makes is kept in memory."""
 
-    def __init__(self, samples: int, moments: Moments, values: Mapping[Role, Floats]) -> None:
+    def __init__(self, samples: int, moments: Moments, values: Mapping[Role, Floats], mean_change: MeanChange) -> None:
         self.samples = samples
+        self.mean_change = mean_change
         self._moments = moments
         self._values = values
         self._made: dict[str, Mapping[str, npt.NDArray[Any]]] = {}
@@ -48,11 +50,12 @@ def observe(graph: Graph, batches: Sequence[Sequence[Floats]], op: str = "op") -
     bare = replace(operator, activation=None, residual=None)
     patches, outputs = [], []
     read: dict[Role, list[Floats]] = {"input": [], "residual": []}
+    channel_axis = 1 if operator.kind == "conv" else -1
     for batch in batches:
         tensors = reference.activations(graph, batch)
-        read["input"].append(tensors[operator.inputs[0]].ravel())
+        read["input"].append(tensors[operator.inputs[0]])
         if operator.residual is not None:
-            read["residual"].append(tensors[operator.residual].ravel())
+            read["residual"].append(tensors[operator.residual])
         groups, found = _patches(operator, graph, tensors[operator.inputs[0]])
         given = reference.run_operator(graph, bare, tensors)
         given = np.moveaxis(given, 1, -1) if operator.kind == "conv" else given
@@ -62,8 +65,17 @@ def observe(graph: Graph, batches: Sequence[Sequence[Floats]], op: str = "op") -
     mean, target = x.mean(1), y.mean(1)
     x, y = x - mean[:, None], y - target[:, None]
     moments = Moments(x.shape[1], mean, target, (x.transpose(0, 2, 1) @ x,), x.transpose(0, 2, 1) @ y)
-    values = {role: np.sort(np.concatenate(parts)) for role, parts in read.items() if parts}
-    return Observed(sum(len(batch[0]) for batch in batches), moments, values)
+    values = {role: np.sort(np.concatenate(parts).ravel()) for role, parts in read.items() if parts}
+
+    def mean_change(role: Role, function: Callable[[Floats], Floats]) -> npt.NDArray[np.float64]:
+        changes = [function(x) - x for x in read[role]]
+        if role == "residual":
+            moved = np.moveaxis(np.concatenate(changes), channel_axis, 0)
+            return np.asarray(moved.reshape(len(moved), -1).mean(1, dtype=np.float64))
+        seen = [_patches(operator, graph, change)[1] for change in changes]
+        return np.asarray(np.concatenate(seen, axis=1).mean(1, dtype=np.float64))
+
+    return Observed(sum(len(batch[0]) for batch in batches), moments, values, mean_change)
 
 
 def some(graph: Graph, batches: int = 6) -> Observed:

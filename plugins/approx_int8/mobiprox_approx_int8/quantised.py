@@ -36,7 +36,7 @@ class Quantised:
     in float32.
 
     Weights: one step per output channel, symmetric. Activations: one grid per tensor that holds zero, from calibration inputs. The
-    bias makes up for what rounding the weights does to the mean.
+    bias makes up for what all that rounding does to the mean.
     """
 
     name = NAME
@@ -99,7 +99,9 @@ class Quantised:
         return True
 
     def prepare(self, setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Fitted:
-        """codes float32[O, K] and steps float32[O] of the weights, mean float32[O, K] of what each filter sees, and the grids."""
+        """codes float32[O, K] and steps float32[O] of the weights, the grids, and of what each filter sees: mean float32[O, K], change
+        float32[O, K] of that by rounding activations, and residual_change float32[O].
+        """
         import numpy as np
 
         from . import rounding
@@ -110,18 +112,22 @@ class Quantised:
         def work() -> Fitted:
             moments = known.moments()
             codes, steps = rounding.rounded(moments, weight)
-            mean = np.repeat(moments.mean, len(weight) // len(moments.mean), axis=0)
-            return {"codes": codes.astype(np.int8), "steps": steps, "mean": mean.astype(np.float32)}
+            return {"codes": codes.astype(np.int8), "steps": steps, "mean": _per_filter(moments.mean, weight)}
 
         fitted = dict(known.once(f"{NAME} weights, {rounding.VERSION}", work))
         roles: tuple[Role, ...] = ("input",) if operator.residual is None else ("input", "residual")
         for role in roles:
             grid = _grid(setting, operator, role, known)
             fitted[role] = np.array([grid.scale, grid.zero, grid.top], np.float64)
+            change = known.mean_change(role, grid.nearest)
+            if role == "input":
+                fitted["change"] = _per_filter(change, weight)
+            else:
+                fitted["residual_change"] = change.astype(np.float32)
         return fitted
 
     def reference(self, setting: KnobSetting, operator: Operator, graph: Graph, fitted: Fitted) -> Approximation:
-        """Rounds what is read and the weights, and shifts the bias by what that does to the mean."""
+        """Rounds what is read and the weights, and shifts the bias so that the mean stays."""
         from mobiprox_core.interfaces import Approximation
 
         weights = _Weights(operator, fitted)
@@ -173,7 +179,7 @@ class Quantised:
 
 
 class _Weights:
-    """Rounded weights of one operator. After `rounded`: steps float32[O], and shift float32[O], what rounding takes from the mean."""
+    """Rounded weights of one operator. After `rounded`: steps float32[O], and shift float32[O], what rounding all that is read takes from the mean."""
 
     def __init__(self, operator: Operator, fitted: Fitted) -> None:
         self._original = operator.constants["weight"].reshape(len(operator.constants["weight"]), -1)
@@ -185,15 +191,23 @@ class _Weights:
 
         from .grid import codes, steps
 
-        mean = self._fitted["mean"] if taps is None else self._fitted["mean"][:, taps]
+        mean, change = (self._fitted[name] if taps is None else self._fitted[name][:, taps] for name in ("mean", "change"))
         if np.array_equal(weight, self._original):
             self.steps = self._fitted["steps"]
             result = self._fitted["codes"].astype(np.float32) * self.steps[:, None]
         else:
             self.steps = steps(weight)
             result = codes(weight, self.steps) * self.steps[:, None]
-        self.shift = ((weight.astype(np.float64) - result) * mean).sum(1).astype(np.float32)
+        shift = ((weight.astype(np.float64) - result) * mean - result * change).sum(1) - self._fitted.get("residual_change", 0)
+        self.shift = np.asarray(shift, np.float32)
         return result
+
+
+def _per_filter(of_groups: npt.NDArray[np.float64], weight: Floats) -> Floats:
+    """float32[O, K] of float64[G, K]."""
+    import numpy as np
+
+    return np.repeat(of_groups, len(weight) // len(of_groups), axis=0).astype(np.float32)
 
 
 def _of(fitted: Fitted, role: Role) -> Grid:

@@ -183,6 +183,26 @@ def test_rounding_that_looks_at_the_inputs_changes_outputs_less_than_the_nearest
 # -- neighbours
 
 
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_bias_makes_up_for_what_rounding_activations_does_to_the_mean(sampled: bool) -> None:
+    """Most values a quarter of a step from zero, and a few large ones: rounded, all of the former are lost."""
+    graph = graphs.convolution(channels=8, filters=6, size=(9, 9))
+    (spec,) = graph.inputs
+    rng = np.random.default_rng(2)
+    x = np.where(rng.random(spec.shape) < 0.02, 255, -0.25).astype(np.float32)
+    seen = statistics.observe(graph, [(x,)])
+    techniques = {name: kit.installed().get("technique", name) for name in ("int8", "filter_sampling")}
+
+    def means(text: str) -> np.ndarray:
+        level = Configuration({"op": Setting.parse(text)})
+        return reference.run(graph, (x,), level, techniques, lambda op: seen)[0].mean((0, 2, 3), dtype=np.float64)
+
+    sampling = "filter_sampling(granule=4, offset=0, refit=independent, stride=2)" if sampled else "exact"
+    lost = 0.25 * np.abs(graph["op"].constants["weight"].sum((1, 2, 3)))
+    off = np.abs(means(f"{sampling} + int8" if sampled else "int8") - means(sampling))
+    assert off.max() < 0.1 * lost.max()
+
+
 def chain(activation: Activation) -> Graph:
     """conv, max pool, conv with a residual, conv: padded, so that halos matter."""
     shape = (1, 16, 12, 12)
