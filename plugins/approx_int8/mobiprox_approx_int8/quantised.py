@@ -119,7 +119,7 @@ class Quantised:
         for role in roles:
             grid = _grid(setting, operator, role, known)
             fitted[role] = np.array([grid.scale, grid.zero, grid.top], np.float64)
-            change = known.mean_change(role, grid.nearest)
+            change = _change(grid, role, known)
             if role == "input":
                 fitted["change"] = _per_filter(change, weight)
             else:
@@ -235,6 +235,12 @@ def _grid(setting: KnobSetting, operator: Operator, role: Role, statistics: Stat
         return {"grid": np.array([found.scale, found.zero, found.top], np.float64)}
 
     return _of({role: statistics.once(f"{NAME} {role}, {bits} bits, {how}, {grid.VERSION}", work)["grid"]}, role)
+
+
+def _change(grid: Grid, role: Role, statistics: Statistics) -> npt.NDArray[np.float64]:
+    """What rounding what is read to a grid adds to means."""
+    place = f"{NAME} {role}, means on {float(grid.scale)!r}, {grid.zero}, {grid.top}"
+    return statistics.once(place, lambda: {"change": statistics.mean_change(role, grid.nearest)})["change"]
 
 
 def _known(setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Statistics:
