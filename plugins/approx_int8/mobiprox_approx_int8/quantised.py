@@ -239,7 +239,9 @@ def _grid(setting: KnobSetting, operator: Operator, role: Role, statistics: Stat
 
 def _change(grid: Grid, role: Role, statistics: Statistics) -> npt.NDArray[np.float64]:
     """What rounding what is read to a grid adds to means."""
-    place = f"{NAME} {role}, means on {float(grid.scale)!r}, {grid.zero}, {grid.top}"
+    from .grid import VERSION
+
+    place = f"{NAME} {role} means, {grid}, {VERSION}"
     return statistics.once(place, lambda: {"change": statistics.mean_change(role, grid.nearest)})["change"]
 
 
