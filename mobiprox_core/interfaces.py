@@ -199,6 +199,9 @@ class Technique(Offer, Protocol):
     It plugs in at the depth it needs: `edit` (tables: which pixels, which taps, which weights), `kernels` (its own OpenCL functions
     for fills and storages), or `lower` (replaces the whole operator). DESIGN.md D2.
 
+    It may have a method ``options_of(setting)``: options under which `settings` offers it, for settings that are written by hand.
+    Raises InfeasibleSetting for what is none of its settings.
+
     It may have a method ``explain(setting)``: what the setting does, as it follows an operator's name in `mobiprox explain`: "skips
     every 2nd row from row 1".
     """

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,7 +25,7 @@ from . import plugins
 from .adaptation import probabilities
 from .configuration import EXACT, Configuration, KnobSetting, OpId, Setting
 from .correction import CorrectionsOf, Grade, none
-from .errors import DataError, UsageError
+from .errors import DataError, InfeasibleSetting, UsageError
 from .heartbeat import Heartbeat
 from .interfaces import Device, Observation, Rerun, Runner, Statistics, Strategy, Technique
 from .replays import checked_level
@@ -273,8 +274,14 @@ def open_model(
     graph = network.at_batch(batch)
     if calibrate is not None:
         calibrate = _calibration_inputs(calibrate, graph)
-    legal = {op.name: legal_settings(op, graph, techniques, fitted=calibrate is not None) for op in graph.operators}
-    configuration = Configuration({name: checked_setting(name, spelt, legal, techniques) for name, spelt in (settings or {}).items()})
+    given = settings or {}
+    legal = {
+        op.name: legal_settings(op, graph, techniques, fitted=calibrate is not None, wanted=given.get(op.name, EXACT))
+        for op in graph.operators
+    }
+    configuration = Configuration(
+        {name: checked_setting(name, spelt, legal, techniques, fitted=calibrate is not None) for name, spelt in given.items()}
+    )
     opened = registry.get("backend", backend or first_backend(registry)).open({} if device == "auto" else {"device": device})
     statistics, corrections = _fitted(network, opened, calibrate, techniques, recalibrate)
     levels = [Configuration({}), configuration]
@@ -311,16 +318,31 @@ def _fitted(
     return calibration, none if recalibrate is None else Recalibrator(calibration, techniques, recalibrate)
 
 
-def legal_settings(op: Operator, graph: Graph, techniques: Mapping[str, Technique], *, fitted: bool = False) -> tuple[Setting, ...]:
-    """Every single setting that is legal for an operator, exact first. fitted: with those that are fitted to calibration inputs."""
-    every = ((technique, knobs) for technique in techniques.values() for knobs in technique.settings(op, graph, {}))
-    return (EXACT, *(Setting((knobs,)) for technique, knobs in every if fitted or not technique.needs_statistics(knobs)))
+def legal_settings(
+    op: Operator, graph: Graph, techniques: Mapping[str, Technique], *, fitted: bool = False, wanted: str | Setting = EXACT
+) -> tuple[Setting, ...]:
+    """Every single setting that is legal for an operator under default options, exact first. fitted: with those that are fitted to calibration
+    inputs. wanted: a setting written by hand, whose parts may need other options.
+    """
+    every = {knobs: technique for technique in techniques.values() for knobs in technique.settings(op, graph, {})}
+    with suppress(UsageError, InfeasibleSetting):  # told by who checks it
+        for knobs in Setting.parse(wanted) if isinstance(wanted, str) else wanted:
+            technique = techniques.get(knobs.technique)
+            options = getattr(technique, "options_of", None)
+            if technique is not None and options is not None and knobs in technique.settings(op, graph, options(knobs)):
+                every[knobs] = technique
+    return (EXACT, *(Setting((knobs,)) for knobs, technique in every.items() if fitted or not technique.needs_statistics(knobs)))
 
 
 def checked_setting(
-    name: OpId, spelt: str | Setting, legal: Mapping[OpId, Sequence[Setting]], techniques: Mapping[str, Technique]
+    name: OpId,
+    spelt: str | Setting,
+    legal: Mapping[OpId, Sequence[Setting]],
+    techniques: Mapping[str, Technique],
+    *,
+    fitted: bool = False,
 ) -> Setting:
-    """The setting, legal for the operator. Raises UsageError with what was probably meant."""
+    """The setting, legal for the operator. Raises UsageError with what was probably meant. fitted: there are calibration inputs."""
     if name not in legal:
         raise UsageError(f"the network has no operator called '{name}'", mend=_meant(name, legal))
     setting = Setting.parse(spelt) if isinstance(spelt, str) else spelt
@@ -328,7 +350,7 @@ def checked_setting(
     for knobs in setting:
         if knobs.technique not in techniques:
             raise UsageError(f"no technique is called '{knobs.technique}'", where=name, mend=_meant(knobs.technique, techniques))
-        if knobs not in offered and techniques[knobs.technique].needs_statistics(knobs):
+        if knobs not in offered and techniques[knobs.technique].needs_statistics(knobs) and not fitted:
             raise UsageError(
                 f"'{knobs}' is fitted to calibration inputs, and there are none",
                 where=name,

@@ -22,12 +22,13 @@ def configuration(text: str, graph: Graph, techniques: Mapping[str, Technique]) 
 
     Raises UsageError for an unknown operator or technique, and for a setting that is illegal there or everywhere.
     """
-    legal = {op.name: legal_settings(op, graph, techniques, fitted=True) for op in graph.operators}
-    if ":" in text:
-        chosen = {name: checked_setting(name, setting, legal, techniques) for name, setting in _named(text).items()}
+    named = _named(text) if ":" in text else {}
+    legal = {op.name: legal_settings(op, graph, techniques, fitted=True, wanted=named.get(op.name, text)) for op in graph.operators}
+    if named:
+        chosen = {name: checked_setting(name, setting, legal, techniques, fitted=True) for name, setting in named.items()}
     else:
         anywhere = tuple(dict.fromkeys(setting for settings in legal.values() for setting in settings))
-        setting = checked_setting(EVERYWHERE, text, {EVERYWHERE: anywhere}, techniques)
+        setting = checked_setting(EVERYWHERE, text, {EVERYWHERE: anywhere}, techniques, fitted=True)
         chosen = {op: Setting(tuple(part for part in setting if Setting((part,)) in settings)) for op, settings in legal.items()}
     found = Configuration(chosen)
     if not found.settings:

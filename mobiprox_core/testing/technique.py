@@ -125,6 +125,14 @@ class TechniqueContract(Contract):
             configuration = Configuration({"op": setting})
             assert Configuration.from_json(json.loads(json.dumps(configuration.to_json()))) == configuration
 
+    def test_settings_written_by_hand_are_on_offer_under_the_options_that_they_are_said_to_need(
+        self, technique: Technique, graph: Graph, offered: Sequence[KnobSetting]
+    ) -> None:
+        options_of = getattr(technique, "options_of", None)
+        for knob in offered:
+            if options_of is not None:
+                assert knob in technique.settings(graph["op"], graph, options_of(knob))
+
     # -- fits
 
     def test_what_needs_statistics_is_infeasible_without_and_the_rest_does_not_look_at_them(

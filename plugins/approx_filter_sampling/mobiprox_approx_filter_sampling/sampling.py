@@ -106,6 +106,13 @@ class FilterSampling:
     def slot(self, setting: KnobSetting) -> str:
         return "taps"
 
+    def options_of(self, setting: KnobSetting) -> Options:
+        match parse(setting):
+            case Chosen(keep, of):
+                return {"keep": [f"{keep}/{of}"]}
+            case Regular(stride, _, pattern, _, granule):
+                return {"strides": [stride], "pattern": pattern, "granules": [granule], "dense": True}
+
     def explain(self, setting: KnobSetting) -> str:
         match parse(setting):
             case Chosen(keep, of):

@@ -92,6 +92,10 @@ class Quantised:
     def slot(self, setting: KnobSetting) -> str:
         return "precision"
 
+    def options_of(self, setting: KnobSetting) -> Options:
+        bits, how = _knobs(setting)
+        return {"activations": [bits], "ranges": [how]}
+
     def explain(self, setting: KnobSetting) -> str:
         return f"multiplies {dict(setting.params).get('activations', BITS[0])}-bit activations by 8-bit weights, and sums in 32 bits"
 
@@ -210,6 +214,15 @@ def _per_filter(of_groups: npt.NDArray[np.float64], weight: Floats) -> Floats:
     return np.repeat(of_groups, len(weight) // len(of_groups), axis=0).astype(np.float32)
 
 
+def _knobs(setting: KnobSetting) -> tuple[int, str]:
+    """Bits of an activation, and how its range follows."""
+    knobs = dict(setting.params)
+    bits, how = knobs.get("activations", BITS[0]), knobs.get("range", RANGES[0])
+    if bits not in BITS or how not in RANGES or set(knobs) - {"activations", "range"}:
+        raise InfeasibleSetting(f"'{setting}' is not one of this technique", mend=f"write it like '{NAME}' or '{NAME}(activations=7)'")
+    return int(bits), str(how)
+
+
 def _of(fitted: Fitted, role: Role) -> Grid:
     import numpy as np
 
@@ -225,13 +238,10 @@ def _grid(setting: KnobSetting, operator: Operator, role: Role, statistics: Stat
 
     from . import grid
 
-    knobs = dict(setting.params)
-    bits, how = knobs.get("activations", BITS[0]), knobs.get("range", RANGES[0])
-    if bits not in BITS or how not in RANGES or set(knobs) - {"activations", "range"}:
-        raise InfeasibleSetting(f"'{setting}' is not one of this technique", mend=f"write it like '{NAME}' or '{NAME}(activations=7)'")
+    bits, how = _knobs(setting)
 
     def work() -> Fitted:
-        found = grid.grid(statistics.values(role), int(bits), str(how))
+        found = grid.grid(statistics.values(role), bits, how)
         return {"grid": np.array([found.scale, found.zero, found.top], np.float64)}
 
     return _of({role: statistics.once(f"{NAME} {role}, {bits} bits, {how}, {grid.VERSION}", work)["grid"]}, role)

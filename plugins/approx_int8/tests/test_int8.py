@@ -14,8 +14,9 @@ from mobiprox_approx_int8.rounding import rounded
 from mobiprox_approx_int8.storage import body
 
 from mobiprox_core import reference
+from mobiprox_core.bench.settings import configuration
 from mobiprox_core.configuration import Configuration, Setting
-from mobiprox_core.errors import DeviceError, InfeasibleSetting
+from mobiprox_core.errors import DeviceError, InfeasibleSetting, UsageError
 from mobiprox_core.graph import Activation, Graph, Operator, TensorSpec
 from mobiprox_core.interfaces import Moments
 from mobiprox_core.isa import VECTOR
@@ -201,6 +202,18 @@ def test_the_bias_makes_up_for_what_rounding_activations_does_to_the_mean(sample
     lost = 0.25 * np.abs(graph["op"].constants["weight"].sum((1, 2, 3)))
     off = np.abs(means(f"{sampling} + int8" if sampled else "int8") - means(sampling))
     assert off.max() < 0.1 * lost.max()
+
+
+def test_a_setting_written_by_hand_may_have_other_knobs_than_those_on_offer() -> None:
+    techniques = {name: kit.installed().get("technique", name) for name in ("int8", "filter_sampling", "perforation")}
+    graph = graphs.convolution(channels=8, filters=6, size=(9, 9))
+    text = (
+        "filter_sampling(granule=4, offset=0, refit=independent, stride=2) + int8(range=mse) + perforation(axis=rows, offset=1, stride=2)"
+    )
+    assert configuration(text, graph, techniques)["op"] == Setting.parse(text)
+    for wrong in ("int8(range=median)", "filter_sampling(granule=4, offset=2, stride=2)"):
+        with pytest.raises(UsageError, match="not legal"):
+            configuration(wrong, graph, techniques)
 
 
 def chain(activation: Activation) -> Graph:
