@@ -104,10 +104,10 @@ def test_results_are_put_between_the_marks_of_the_page(tables: ModuleType, tmp_p
     page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     for number in (4, 5):
         for condition in tables.CONDITIONS:
-            folder = out / f"table{number}{'_plain' * (condition == tables.PLAIN)}"
+            folder = out / f"{tables.TABLES[number].run}{'_plain' * (condition == tables.PLAIN)}"
             folder.mkdir(parents=True)
-            (folder / "table.json").write_text(json.dumps(content(tables, number, condition)))
-    (out / "table4" / "figure7.svg").write_text("<svg/>")
+            (folder / f"table{number}.json").write_text(json.dumps(content(tables, number, condition)))
+    (out / "activities" / "figure7.svg").write_text("<svg/>")
     monkeypatch.setattr(tables, "PAGE", page)
     tables.write(out)
     text = page.read_text()
@@ -117,7 +117,7 @@ def test_results_are_put_between_the_marks_of_the_page(tables: ModuleType, tmp_p
     assert "| `confidence`, exponential | 2.0 at 0.854 | 0.0 [-1.0, 1.0] at 0.25 | 0.0 [-1.0, 1.0] at 0.25 |" in text
     assert "calibrated 0.20 (3.0)" in text
     assert "broken in 1.5%" in text
-    assert "| `cascade`, max_disagreement_pp 0.5 (chosen on tuning data) |" in text
+    assert "| `cascade`, again 0, max_disagreement_pp 0.5 (chosen on tuning data) |" in text
     assert "### Table 5" in text
     assert "### Table 6" not in text, "there is nothing of it"
     assert (page.parent / "pictures" / "paper_figure7.svg").exists()

@@ -1,4 +1,4 @@
-"""The page of results: what table.json of every table has, as Markdown."""
+"""The page of results: what was kept of every table, as Markdown."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FIGURES = {
 
 def named(entry: Content) -> str:
     options = [str(value) for key, value in entry["options"].items() if key == "increase"]
-    options += [f"{key} {entry['options'][key]:g} (chosen on tuning data)" for key in entry["chosen"]]
-    return ", ".join([f"`{entry['strategy']}`", *options])
+    chosen = ", ".join(f"{key} {entry['options'][key]:g}" for key in entry["chosen"])
+    return ", ".join([f"`{entry['strategy']}`", *options, *([f"{chosen} (chosen on tuning data)"] if chosen else [])])
 
 
 def at_cost(own: Content | None) -> str:

@@ -54,10 +54,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """labels: whether losses are told by labels; else by agreement with the exact network. goals: a loss and a cost to be no worse than,
+    """run: the folder of the run, which tables of the same levels share. labels: whether losses are told by labels; else by agreement with the
+    exact network. goals: a loss and a cost to be no worse than,
     for each of CONDITIONS; None where there is no goal. may_lose_pp: on tuning data, where options are chosen."""
 
     title: str
+    run: str
     exact: float
     rows: tuple[Row, ...]
     labels: bool
@@ -73,13 +75,14 @@ CONDITIONS = (CALIBRATED, PLAIN)
 
 OURS = (
     row("kalman"),
-    Row(Choice("cascade", {}), grid={"max_disagreement_pp": (0.5, 1, 1.5, 2, 3, 4, 5, 6, 8)}),
+    Row(Choice("cascade", {}), grid={"max_disagreement_pp": (0.5, 1, 1.5, 2, 3, 4, 5, 6, 8), "again": (0, 1, 2)}),
     row("guarded", max_loss_pp=2, unit="sample"),
 )
 
 TABLES: Mapping[int, Table] = {
     4: Table(
         "activities, recordings with labels",
+        "activities",
         0.65,
         (
             row("confidence", 2, 0.854, increase="exponential"),
@@ -93,6 +96,7 @@ TABLES: Mapping[int, Table] = {
     ),
     5: Table(
         "keywords under varying noise",
+        "keywords",
         0.96,
         (
             row("confidence", 0, 0.852, increase="exponential"),
@@ -103,10 +107,11 @@ TABLES: Mapping[int, Table] = {
         ),
         True,
         ((0.0, 0.30), (0.0, 0.60)),
-        0.0,
+        0.5,
     ),
     6: Table(
         "activities, recordings without labels",
+        "activities",
         1.0,
         (
             row("confidence", 17, 0.85, increase="exponential"),
@@ -171,10 +176,10 @@ def compared(table: Table, replays: Sequence[Mapping[str, Any]], goal: tuple[flo
 
 
 def reproduce(number: int, condition: str, out: Path, registry: Registry, effort: pipeline.Effort = EFFORT) -> dict[str, Any]:
-    """Run an experiment of a table, or take it up, and replay the strategies of its rows; leaves the figure, and what is returned in table.json."""
+    """Run an experiment of a table, or take it up, and replay the strategies of its rows; leaves the figure, and what is returned as JSON."""
     suffix = "" if condition == CONDITIONS[0] else f"_{condition}"
     wanted = experiment.load(HERE / f"table{number}{suffix}.yaml", registry)
-    table, folder = TABLES[number], out / f"table{number}{suffix}"
+    table, folder = TABLES[number], out / f"{TABLES[number].run}{suffix}"
     with ProgressPrinter() as progress:
         result = pipeline.run(wanted, registry, folder, resume=True, progress=progress, effort=effort)
         assert wanted.trace is not None
@@ -200,7 +205,7 @@ def reproduce(number: int, condition: str, out: Path, registry: Registry, effort
     }
     if table.labels:
         content["guarantee"] = split_at_random(outputs, labels, [level.relative_cost for level in made.calibration], registry)
-    (folder / "table.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    (folder / f"table{number}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     shown, draw = FIGURES[number]
     trace = registry.get("dataset", wanted.trace.dataset).load(wanted.trace.split, wanted.trace.options, HERE)
     draw(replayed["replays"], trace, folder / f"figure{shown}.svg")
@@ -232,10 +237,10 @@ def write(out: Path) -> None:
     begin, end = MARKS
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
     _, _, after = rest.partition(end)
-    contents = [json.loads(found.read_text(encoding="utf-8")) for found in sorted(out.glob("table*/table.json"))]
+    contents = [json.loads(found.read_text(encoding="utf-8")) for found in sorted(out.glob("*/table*.json"))]
     PAGE.write_text(f"{before}{begin}\n{page(contents)}\n{end}{after}", encoding="utf-8")
     for number, (shown, _) in FIGURES.items():
-        if (drawn := out / f"table{number}" / f"figure{shown}.svg").exists():
+        if (drawn := out / TABLES[number].run / f"figure{shown}.svg").exists():
             shutil.copy(drawn, PAGE.parent / "pictures" / f"paper_figure{shown}.svg")
 
 
