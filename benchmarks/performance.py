@@ -1,11 +1,13 @@
 """Times networks beside other engines and writes what it finds as a page with tables and a plot for each network.
 
-    python benchmarks/performance.py                                   all networks, every technique at strides 2, 3 and 4
-    python benchmarks/performance.py --networks vgg16-cifar,net.onnx   some of them, or any ONNX file
+    python benchmarks/performance.py                                   seven networks, every technique at strides 2, 3 and 4: a quarter of an hour
+    python benchmarks/performance.py --networks vgg16-cifar,net.onnx   some of them, or any ONNX file; `all` for every one of the data folder
     python benchmarks/performance.py --quick --out /tmp/page.md        does it work? its numbers mean nothing
 
 The networks are those of `networks.py` and of the data folder (MOBIPROX_DATA). Each is timed on the default OpenCL device against all
 engines that are installed, and on the devices of other OpenCL runtimes against ONNX Runtime. Leave the machine alone meanwhile.
+
+After every network the page is written, and the results beside it (--raw): the same command goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -26,15 +28,18 @@ from networks import BUILT
 
 from mobiprox_core import plugins
 from mobiprox_core.bench.comparison import EXACT, Request, bench
-from mobiprox_core.bench.engines import installed
+from mobiprox_core.bench.engines import OURS, RIVALS, installed
 from mobiprox_core.errors import MobiproxError
-from mobiprox_core.interfaces import DeviceReport
+from mobiprox_core.interfaces import DeviceReport, ProgressSink
 from mobiprox_core.progress import ProgressPrinter
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("MOBIPROX_DATA", ROOT.parent / "shared" / "data"))
 MEASURE = "onnxruntime"
 """The engine of the summary and the plots."""
+
+USUAL = (*BUILT, "cifar10_resnet20", "kws_honk_trad", "kws_honk_res8")
+"""The networks that are measured if none is named; those of the data folder where it is there."""
 
 OPERATOR = ("vgg16-cifar", "conv2")
 """A network and an operator in it, 3x3 64 -> 64 on 32x32, whose speedups are compared with the ideal ones."""
@@ -55,46 +60,74 @@ class Subject:
 def main() -> int:
     wanted = _arguments()
     settings = _settings((2,) if wanted.quick else (2, 3, 4))
+    effort: dict[str, Any] = {"rounds": 1, "block_s": 0.02} if wanted.quick else {"rounds": wanted.rounds, "block_s": wanted.block}
+    raw = wanted.raw or wanted.out.with_suffix(".partial.json")
+    options = {"settings": settings, "threads": wanted.threads, **effort}
+    known = _read_raw(raw, options)
     subjects = []
     with tempfile.TemporaryDirectory(prefix="mobiprox-networks-") as folder, ProgressPrinter() as progress:
         for name, path in _networks(wanted.networks, Path(folder)):
-            print(f"{name}", file=sys.stderr)
-            effort: dict[str, Any] = {"rounds": 1, "block_s": 0.02} if wanted.quick else {"rounds": wanted.rounds}
-            request = Request(path, settings=tuple(settings.values()), threads=wanted.threads, paying=True, **effort)
-            try:
-                result = bench(request, progress=progress)
-                others = {}
-                for device in _other_runtimes(result["device"]["runtime"]):
-                    there = Request(
-                        path, tuple({MEASURE} & set(installed())), request.settings, options={"device": device.index}, paying=True, **effort
-                    )
-                    others[device.info.runtime if device.info else device.name] = bench(there, progress=progress)
-                subjects.append(Subject(name, result, others))
-            except MobiproxError as error:
-                print(f"error: {name}: {error}", file=sys.stderr)
-                subjects.append(Subject(name, problem=error.what))
-    _write(wanted.out, subjects, settings, wanted)
-    if wanted.raw:
-        wanted.raw.write_text(json.dumps({s.name: {"result": s.result, "others": s.others, "problem": s.problem} for s in subjects}))
+            print(f"{name}{': measured before' if name in known else ''}", file=sys.stderr)
+            if name not in known:
+                request = Request(path, settings=tuple(settings.values()), threads=wanted.threads, paying=True, **effort)
+                known[name] = _timed(name, request, progress)
+                _write_raw(raw, {"options": options, "networks": {name: asdict(subject) for name, subject in known.items()}})
+            subjects.append(known[name])
+            _write(wanted.out, subjects, settings, wanted)
+    if wanted.raw is None:
+        raw.unlink(missing_ok=True)
     print(wanted.out)
     return 1 if any(subject.problem for subject in subjects) else 0
 
 
+def _timed(name: str, request: Request, progress: ProgressSink) -> Subject:
+    try:
+        result = bench(request, progress=progress)
+        others = {}
+        for device in _other_runtimes(result["device"]["runtime"]):
+            rival = tuple({MEASURE} & set(installed()))
+            there = replace(request, against=rival, threads=None, options={"device": device.index})
+            others[device.info.runtime if device.info else device.name] = bench(there, progress=progress)
+    except MobiproxError as error:
+        print(f"error: {name}: {error}", file=sys.stderr)
+        return Subject(name, problem=error.what)
+    return Subject(name, result, others)
+
+
+def _read_raw(file: Path, options: Mapping[str, Any]) -> dict[str, Subject]:
+    """What was measured before an interruption, but for what failed."""
+    if not file.is_file():
+        return {}
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if content["options"] != options:
+        sys.exit(f"error: {file} was measured with other options\n  give the same ones, or delete it")
+    subjects = (Subject(**values) for values in content["networks"].values())
+    return {subject.name: subject for subject in subjects if subject.problem is None}
+
+
+def _write_raw(file: Path, content: Mapping[str, Any]) -> None:
+    temporary = file.with_suffix(".writing")
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    temporary.replace(file)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("--networks", help=f"names or ONNX files, joined by commas; built here: {', '.join(BUILT)}")
+    parser.add_argument("--networks", help=f"names or ONNX files, joined by commas, or all; if left out: {', '.join(USUAL)}")
     parser.add_argument("--quick", action="store_true", help="one short round, stride 2 only: to see that it works")
     parser.add_argument("--threads", type=int, help="of every engine; all that the device has if left out")
-    parser.add_argument("--rounds", type=int, default=15, help="undisturbed rounds to aim at (15)")
+    parser.add_argument("--rounds", type=int, default=10, help="undisturbed rounds to aim at (10)")
+    parser.add_argument("--block", type=float, default=0.1, help="seconds an engine is timed per round (0.1)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "performance.md", help="the page; plots go to a folder of its name")
-    parser.add_argument("--raw", type=Path, help="also keep the results themselves, as JSON")
+    parser.add_argument("--raw", type=Path, help="keep the results themselves, as JSON; what is in there is not measured again")
     return parser.parse_args()
 
 
 def _networks(chosen: str | None, folder: Path) -> Iterator[tuple[str, Path]]:
     """Names and files, the built ones written to a folder first."""
     known = {path.stem: path for path in sorted(DATA.glob("*.onnx"))}
-    for name in chosen.split(",") if chosen else [*BUILT, *known]:
+    names = [*BUILT, *known] if chosen == "all" else chosen.split(",") if chosen else [n for n in USUAL if n in BUILT or n in known]
+    for name in names:
         if name in BUILT:
             onnx.save(BUILT[name](), folder / f"{name}.onnx")
             yield name, folder / f"{name}.onnx"
@@ -113,7 +146,7 @@ def _settings(strides: Sequence[int]) -> dict[str, str]:
         sampling = f"filter_sampling(offset=0, stride={stride})"
         named = {"rows": rows, "columns": columns, "sampling": sampling, "rows + sampling": f"{rows} + {sampling}"}
         found |= {f"{name}, stride {stride}": setting for name, setting in named.items()}
-    return {**found, "fp16": "fp16"}
+    return {**found, "fp16 in memory": "fp16(arithmetic=float32)"}
 
 
 def _other_runtimes(default: str) -> list[DeviceReport]:
@@ -147,7 +180,8 @@ def _head(subjects: Sequence[Subject], settings: Mapping[str, str], wanted: argp
     first = subjects[0].result
     assert first is not None
     machine, device, versions = first["machine"], first["device"], first["versions"]
-    engines = ", ".join(f"{name} {version}" for name, version in versions["engines"].items())
+    beside = {name: version for s in subjects if s.result for name, version in s.result["versions"]["engines"].items()}
+    engines = ", ".join(f"{name} {version}" for name, version in beside.items())
     lines = [
         "# Performance",
         "",
@@ -175,13 +209,49 @@ def _head(subjects: Sequence[Subject], settings: Mapping[str, str], wanted: argp
         rows.append([subject.name, *(_cell(subject.result, setting, MEASURE) for setting in (EXACT, *(settings[name] for name in short)))])
     lines += _table(["network", EXACT, *short], rows)
     lines += _ideal(subjects, settings)
-    others = [engine for engine in versions["engines"] if engine != MEASURE]
-    if others:
-        lines += ["", "## The exact network against other engines", ""]
-        lines += _table(
-            ["network", *others], [[s.name, *(_cell(s.result, EXACT, engine) for engine in others)] for s in subjects if s.result]
-        )
-    return lines
+    return [*lines, *_best(subjects)]
+
+
+def _best(subjects: Sequence[Subject]) -> list[str]:
+    """The exact network beside all other engines, and where it falls short of the best."""
+    results = [subject.result for subject in subjects if subject.result and subject.result["versions"]["engines"]]
+    engines = list(dict.fromkeys(engine for result in results for engine in result["versions"]["engines"]))
+    if not engines:
+        return []
+    rows, short = [], []
+    for result in results:
+        name, peak = result["model"]["name"], result["peak_gflops"]
+        ratios = {engine: _ratio(result, EXACT, engine) for engine in result["versions"]["engines"] if RIVALS[engine].is_exact}
+        speed = {engine: ratio["ratio"] for engine, ratio in ratios.items() if ratio is not None}
+        best = min(speed, key=lambda engine: speed[engine])
+        took = {c["engine"]: c["median_ms"] for c in result["contenders"] if c["setting"] in (None, EXACT)}
+        ours, other = (2 * result["model"]["batch"] * result["model"]["mmac"] / took[engine] / peak for engine in (OURS, best))
+        rows.append([name, best, _cell(result, EXACT, best), f"{ours:.0%}", f"{other:.0%}", *(_cell(result, EXACT, e) for e in engines)])
+        if speed[best] < 1:
+            short.append(f"- {name}: {_reason(result, best, other)}")
+    head = ["network", "best of them", "times as fast", "of peak, ours", "of peak, best", *engines]
+    lines = ["", "## The exact network against the best engine", "", *_table(head, rows), "", LEGEND]
+    return [*lines, "", "Where it falls short, and of what:", "", *short] if short else lines
+
+
+LEGEND = (
+    "Of peak: the multiply-adds that define the network, over the time of a whole inference and the measured peak. An engine near or above "
+    "100 % computes fewer of them, as by Winograd's transform of 3x3 convolutions. Mobiprox computes every one that a level does not skip: "
+    "perforation and sampling skip single outputs and filter elements, which the transform mixes."
+)
+
+
+def _reason(result: Result, best: str, rate: float) -> str:
+    """Where our time goes beyond what the peak would allow, and whether the winner's rate can be had without leaving out work."""
+    lost = {op["name"]: op["microseconds"] * max(0.0, 1 - (op["peak_share"] or 0)) for op in result["operators"]}
+    worst = sorted(lost, key=lambda name: -lost[name])[:3]
+    share = sum(lost[name] for name in worst) / max(sum(lost.values()), 1e-9)
+    kinds = {
+        op["name"]: f"{op['name']} ({op['kind']}, {op['microseconds']:.0f} us, {op['peak_share'] or 0:.0%} of peak)"
+        for op in result["operators"]
+    }
+    how = f"{best} works at {rate:.0%} of the peak" + (", so it skips multiplications; " if rate > 1 else "; ")
+    return f"{how}of what our operators lose against the peak, {share:.0%} is in {', '.join(kinds[name] for name in worst)}."
 
 
 def _ideal(subjects: Sequence[Subject], settings: Mapping[str, str]) -> list[str]:
@@ -233,6 +303,8 @@ def _section(subject: Subject, settings: Mapping[str, str], plot: str) -> Iterat
         yield f"\nOn {runtime}, {other['device']['isa']}, {other['threads']} thread(s), against {MEASURE}:\n"
         chosen = {EXACT: EXACT, **settings}
         yield from _table(["setting", "ratio"], [[name, _cell(other, setting, MEASURE)] for name, setting in chosen.items()])
+    for why in result["left_out"].values():
+        yield f"\nNot beside it: {why}."
     for warning in result["noise"]["warnings"]:
         yield f"\nWarning: {warning}."
     yield "\n<details><summary>Operators</summary>\n"

@@ -83,6 +83,6 @@ def bench(
     else:
         click.echo(text.render(result))
     for why in result["left_out"].values():
-        click.echo(f"warning: {why}", err=True)
+        click.echo(f"warning: {why}; it is left out", err=True)
     for warning in result["noise"]["warnings"]:
         click.echo(f"warning: {warning}", err=True)
