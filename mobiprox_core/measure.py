@@ -34,9 +34,12 @@ PARTS = (slice(0, None, 4), slice(2, None, 4), slice(1, None, 2))
 """The data in three parts, each spread over all of it: a quarter, another quarter, the other half."""
 
 
+LATER_ROUNDS = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much to measure. first: candidates of the first round; least, most: of the second, as many as loss_s seconds allow.
+    """How much to measure. first: candidates of the first round; least, most: of the later ones together, as many as loss_s seconds allow.
 
     round_s, confirm_s, energy_s: seconds of timing per configuration.
     """
@@ -103,20 +106,27 @@ class Measurer:
     ) -> Front:
         """A few candidates over the whole range, then more of those whose loss can be borne; levels are chosen from what is left.
 
-        The first round tells what the profile's predictions are worth, and scales them. Candidates of the second are halved twice on
-        growing parts of the data; those left are timed, and what may be on the front by that timing is timed again, longer. improve: what to measure besides, from all points so far, generation by generation until there is nothing.
+        The first round tells what the profile's predictions are worth, and scales them. Each later one looks where those before it leave
+        the border of what can be borne. Its candidates are halved twice on growing parts of the data; those left are timed, and what may
+        be on the front by that timing is timed again, longer. improve: what to measure besides, from all points so far, generation by
+        generation until there is nothing.
         """
         started = perf_counter()
         spread = evenly(candidates, self.effort.first)
         self.statistics("tune", judge, [EXACT_CONFIGURATION, *(c.configuration for c in spread)])
-        count = self.second_round((perf_counter() - started) / (len(spread) + 1))
+        count = self.later_rounds((perf_counter() - started) / (len(spread) + 1))
         points = self.points([c.configuration for c in spread], judge)
         exact = points[EXACT_CONFIGURATION]
         first = {c: p for c, p in points.items() if c.settings}
-        near = evenly(within_reach(candidates, first, demands.max_loss), count)
-        costs = predicted_ms(near, Table.of(profile), first, exact)
-        survivors = self.survivors([c.configuration for c in near], costs, judge, demands.max_loss)
-        points |= self.points([near[i].configuration for i in survivors], judge, exact.latency_ms)
+        tried: set[Configuration] = set()
+        for _ in range(LATER_ROUNDS):
+            near = evenly(within_reach(candidates, points, demands.max_loss, tried), -(-count // LATER_ROUNDS))
+            if not near:
+                break
+            costs = predicted_ms(near, Table.of(profile), first, exact)
+            tried |= {c.configuration for c in near}
+            survivors = self.survivors([c.configuration for c in near], costs, judge, demands.max_loss)
+            points |= self.points([near[i].configuration for i in survivors], judge, exact.latency_ms)
         for generation in count_up():
             children = [c.configuration for c in improve(tuple(points.values()), generation) if c.configuration not in points]
             if not children:
@@ -135,12 +145,12 @@ class Measurer:
         score = judge.score(self.statistics("tune", judge, [EXACT_CONFIGURATION])[0])
         return Front(tuple(points.values()), self.with_energy(shipped, meter), score, judged, self.energy)
 
-    def second_round(self, seconds_each: float) -> int:
-        """How many candidates the time allows; noted, so that a resumed run, or another on the same inputs, measures the same."""
-        known = self.losses.recall("second round")
+    def later_rounds(self, seconds_each: float) -> int:
+        """How many candidates the time allows after the first round; noted, so that a resumed run, or another on the same inputs, measures the same."""
+        known = self.losses.recall("later rounds")
         if known is None:
             affordable = int(2 * self.effort.loss_s / max(seconds_each, 1e-3))  # half of them see a part of the data only
-            known = self.losses.note("second round", value=min(max(affordable, self.effort.least), self.effort.most))
+            known = self.losses.note("later rounds", value=min(max(affordable, self.effort.least), self.effort.most))
         return int(known)
 
     def survivors(self, configurations: Sequence[Configuration], costs: Sequence[float], judge: Judge, max_loss: float) -> list[int]:

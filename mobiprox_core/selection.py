@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -96,18 +96,21 @@ def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
 
 
 def within_reach(
-    candidates: Sequence[Candidate], measured: Mapping[Configuration, OperatingPoint], max_loss: float
+    candidates: Sequence[Candidate],
+    measured: Mapping[Configuration, OperatingPoint],
+    max_loss: float,
+    tried: Container[Configuration] = (),
 ) -> tuple[Candidate, ...]:
-    """Candidates not measured yet that may become levels: beyond what was measured to lose nothing, and short of what loses too much.
+    """Candidates not tried yet that may become levels: beyond what was measured to lose nothing, and short of what loses too much.
 
-    candidates: by rising divergence. Losses rise with it but for noise, so the last good one counts, by its upper end, and the first bad one;
+    candidates: by rising divergence. tried: those that were given up before they were measured whole. Losses rise with it but for noise, so the last good one counts, by its upper end, and the first bad one;
     what lies before the last one without any loss is slower than that one, and no better.
     """
     known = [(c.divergence, measured[c.configuration]) for c in candidates if c.configuration in measured]
     good = max((divergence for divergence, point in known if point.upper <= max_loss), default=0.0)
     limit = min((divergence for divergence, _ in known if divergence > good), default=float("inf"))
     free = max((divergence for divergence, point in known if point.qos_loss <= 0), default=0.0)
-    return tuple(c for c in candidates if c.configuration not in measured and free < c.divergence < limit)
+    return tuple(c for c in candidates if c.configuration not in measured and c.configuration not in tried and free < c.divergence < limit)
 
 
 def contenders(losses: Sequence[float], costs: Sequence[float], max_loss: float) -> list[int]:
