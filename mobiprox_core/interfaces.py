@@ -189,6 +189,9 @@ class Statistics(Protocol):
         `Moments`), or of each output channel for the residual (float64[O]). Padding stays zero.
         """
 
+    def outputs(self) -> Floats:
+        """What the operator gives on some of the inputs, before residual and activation: float32[N, O, H, W], of dense layers [N, ..., O]."""
+
     def once(self, key: str, work: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Mapping[str, npt.NDArray[Any]]:
         """What `work` gives, done once for this operator and these statistics, and kept on disk. `key` names technique, work and version."""
 

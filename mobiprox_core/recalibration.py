@@ -237,8 +237,11 @@ class _Walk:
             weight, bias = self._weights(work, wanted)
         sums = self.sums(work, weight, bias)
         scale, shift = _affine(self.at_rows(sums), wanted)
-        along = (-1, *(1,) * (sums[0].ndim - 2)) if self._operator.kind == "conv" else (-1,)
-        self.give(work, [y * scale.reshape(along) + shift.reshape(along) for y in sums])
+        if work.tables.fills:  # they need not make of scaled sums what they make of the sums, scaled
+            self.give(work, self.sums(work, scale[:, None] * weight, scale * bias + shift))
+        else:
+            along = (-1, *(1,) * (sums[0].ndim - 2)) if self._operator.kind == "conv" else (-1,)
+            self.give(work, [y * scale.reshape(along) + shift.reshape(along) for y in sums])
         if is_full:
             return Correction(scale * bias + shift, weight=_halved(scale[:, None] * weight), taps=work.tables.taps)
         return Correction(shift, scale)

@@ -23,15 +23,16 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from . import reference
+from . import forward, reference
 from .batches import BATCH, digest_of_samples, filled
 from .cache import cache_folder
-from .configuration import OpId
+from .configuration import OpId, Setting
 from .graph import Graph, Operator
 from .interfaces import Device, Moments, Progress, ProgressSink, Runner, Samples
 from .ledger import digest
 from .lowering import lower
 from .lowering.forms import tensor_of
+from .lowering.views import four
 from .selection import evenly
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ MOST_VALUES = 1 << 17
 
 MOST_CHANNEL_VALUES = 1 << 20
 """Values that are looked at per activation where channels are kept apart; one of every channel and input where that is less."""
+
+MOST_OUTPUTS = 1 << 22
+"""Values that are looked at where an operator's outputs are wanted as they are; at least those of one batch."""
 
 MOST_INPUTS = 4_096
 """Calibration inputs that are looked at, evenly spread over those given."""
@@ -98,6 +102,7 @@ class Calibration:
         self._progress = progress
         self._store = Store(cache_folder() / "statistics" if folder is None else folder)
         self._recent: OrderedDict[OpId, Moments] = OrderedDict()
+        self._outputs: dict[OpId, Floats] = {}
 
     def __call__(self, op: OpId) -> OperatorStatistics | None:
         """The statistics of an operator; None unless it is a convolution or a dense layer."""
@@ -142,6 +147,22 @@ class Calibration:
             known = self._channels_pass([r for r in read if digest([self.digest, "channels", *r]) not in self._store])[tensor, axis]
         return known["values"]
 
+    def outputs(self, operator: Operator) -> Floats:
+        """Of one operator, on some inputs; those of the operator that was asked for last are kept in memory."""
+        name, shape = operator.name, self.graph.shape(operator.output)
+        if operator.kind == "conv":
+            shape = four(shape)
+        if name not in self._outputs:
+            at_once = int(np.prod(shape[1:]))
+            inputs = self.inputs[list(evenly(range(len(self.inputs)), max(self.graph.batch, MOST_OUTPUTS // at_once)))]
+            work = forward.prepared(operator, self.graph, Setting(), {}, self.device.info, None)
+            found = [
+                forward.result(work, activations(operator.inputs[0]), work.weight, work.bias, shape)[: len(part)]
+                for part, activations in self._runs(f"outputs of {name}", inputs)
+            ]
+            self._outputs = {name: np.concatenate(found)}
+        return self._outputs[name]
+
     def once(self, op: OpId, key: str, work: Callable[[], Arrays]) -> Arrays:
         """What was made of an operator's statistics under this key; made now if it is not known."""
         place = digest([self.digest, op, key])
@@ -162,7 +183,7 @@ class Calibration:
     def _pass(self, operators: Sequence[Operator]) -> dict[OpId, Arrays]:
         """Once over all inputs; the sums of these operators."""
         sums = [_Sums(op, self.graph, len(self.inputs), self.seed) for op in operators]
-        for part, activations in self._runs(f"statistics of {len(operators)} operators"):
+        for part, activations in self._runs(f"statistics of {len(operators)} operators", self.inputs):
             for of in sums:
                 of.add(activations(of.operator.inputs[0]), part)
         return {of.operator.name: self._store.put(self._key(of.operator.name), of.arrays()) for of in sums}
@@ -170,7 +191,7 @@ class Calibration:
     def _values_pass(self, tensors: Sequence[str]) -> dict[str, Arrays]:
         """Once over all inputs; values of these activations."""
         seen = {name: _Values(name, len(self.inputs), self.seed) for name in tensors}
-        for part, activations in self._runs(f"values of {len(tensors)} activations"):
+        for part, activations in self._runs(f"values of {len(tensors)} activations", self.inputs):
             for name, values in seen.items():
                 values.add(activations(name), part)
         return {name: self._store.put(digest([self.digest, "values", name]), {"values": values.sorted()}) for name, values in seen.items()}
@@ -178,23 +199,23 @@ class Calibration:
     def _channels_pass(self, read: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Arrays]:
         """Once over all inputs; values of every channel of these activations."""
         seen = {key: _Channels(*key, len(self.inputs), self.seed) for key in read}
-        for part, activations in self._runs(f"channels of {len(read)} activations"):
+        for part, activations in self._runs(f"channels of {len(read)} activations", self.inputs):
             for (name, _), channels in seen.items():
                 channels.add(activations(name), part)
         return {
             key: self._store.put(digest([self.digest, "channels", *key]), {"values": channels.together()}) for key, channels in seen.items()
         }
 
-    def _runs(self, note: str) -> Iterator[tuple[range, _Activations]]:
-        """The activations of the exact network, batch by batch, with the numbers of the calibration inputs that they are of."""
+    def _runs(self, note: str, inputs: Floats) -> Iterator[tuple[range, _Activations]]:
+        """The activations of the exact network, batch by batch, with the numbers of the inputs that they are of."""
         batch = self.graph.batch
         with closing(self.device.load(lower(self.graph, self.device.info, {}, {}, keep_activations=True))) as runner:
-            for start in range(0, len(self.inputs), batch):
-                self._progress(Progress("calibrate", start, len(self.inputs), note))
-                part = self.inputs[start : start + batch]
+            for start in range(0, len(inputs), batch):
+                self._progress(Progress("calibrate", start, len(inputs), note))
+                part = inputs[start : start + batch]
                 runner.run(filled(part, batch))
                 yield range(start, start + len(part)), _Activations(self.graph, runner)
-        self._progress(Progress("calibrate", len(self.inputs), len(self.inputs), note))
+        self._progress(Progress("calibrate", len(inputs), len(inputs), note))
 
 
 def _origin(graph: Graph, tensor: str) -> str:
@@ -291,6 +312,9 @@ class OperatorStatistics:
             return change
         inside = _share_inside(self.calibration.graph, op)
         return (change.reshape(int(op.attributes.get("group", 1)), -1, 1) * inside).reshape(-1, op.constants["weight"][0].size)
+
+    def outputs(self) -> Floats:
+        return self.calibration.outputs(self.operator)
 
     def once(self, key: str, work: Callable[[], Arrays]) -> Arrays:
         return self.calibration.once(self.operator.name, key, work)

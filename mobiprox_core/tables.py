@@ -70,13 +70,15 @@ FLOAT32 = Storage()
 class Fill:
     """A pass over the finished convolution that computes skipped lines from computed ones.
 
-    function: the technique's kernel. axis: which lines were skipped. kept: bool[H] or bool[W], True where computed.
-    The last fill of an operator adds the residual and applies the activation; see `kernels/README.md` for its row.
+    function: the technique's kernel. axis: which lines were skipped. kept: bool[H] or bool[W], True where computed. constants: float32[n, O],
+    numbers per output channel that the function reads. The last fill of an operator adds the residual and applies the activation; see
+    `kernels/README.md` for its row.
     """
 
     function: str
     axis: Literal["rows", "columns"]
     kept: npt.NDArray[np.bool_]
+    constants: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

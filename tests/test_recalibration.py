@@ -29,6 +29,7 @@ pytestmark = pytest.mark.opencl
 
 HALF = Setting.parse("filter_sampling(offset=0, refit=independent, stride=2)")
 ROWS = Setting.parse("perforation(axis=rows, offset=1, stride=2)")
+FITTED = Setting.parse("perforation(axis=rows, fill=fitted, offset=1, stride=2)")
 LEVEL = Configuration({"conv1": ROWS, "conv2": HALF})
 GRADES: tuple[Grade, ...] = ("affine", "full")
 
@@ -70,14 +71,22 @@ def written(model: onnx.ModelProto, name: str) -> Path:
     return folder
 
 
-def outputs(net: Network, device: Device, techniques: Mapping[str, Technique], known: Calibration, corrections: Corrections, x: np.ndarray):  # type: ignore[no-untyped-def]
-    """Of the exact network and of LEVEL."""
+def outputs(
+    net: Network,
+    device: Device,
+    techniques: Mapping[str, Technique],
+    known: Calibration,
+    corrections: Corrections,
+    x: np.ndarray,
+    chosen: Configuration = LEVEL,
+):  # type: ignore[no-untyped-def]
+    """Of the exact network and of a level."""
     plan = lower(
         net.at_batch(32),
         device.info,
         techniques,
         {},
-        [Configuration({}), LEVEL],
+        [Configuration({}), chosen],
         statistics=known,
         corrections=lambda level: corrections if level.settings else {},
     )
@@ -109,16 +118,18 @@ def test_the_fast_way_gives_what_the_reference_says(name: str, techniques: Mappi
 # ---------------------------------------------------------------------------------------------------------------------- corrections
 
 
+@pytest.mark.parametrize("rows", [ROWS, FITTED], ids=str)
 @pytest.mark.parametrize("residual", [False, True])
 def test_corrections_bring_other_inputs_closer_to_the_exact_network_the_full_grade_closest(
-    residual: bool, techniques: Mapping[str, Technique], device: Device, inputs: np.ndarray, tmp_path: Path
+    residual: bool, rows: Setting, techniques: Mapping[str, Technique], device: Device, inputs: np.ndarray, tmp_path: Path
 ) -> None:
     net = network(residual=residual)
+    level = Configuration({"conv1": rows, "conv2": HALF})
     known = Calibration(net, device, inputs[:256], folder=tmp_path)
     off = {}
     for grade in (None, *GRADES):
-        corrections = {} if grade is None else Recalibrator(known, techniques, grade)(LEVEL)
-        exact, approximate = outputs(net, device, techniques, known, corrections, inputs[256:])
+        corrections = {} if grade is None else Recalibrator(known, techniques, grade)(level)
+        exact, approximate = outputs(net, device, techniques, known, corrections, inputs[256:], level)
         off[grade] = float(((exact - approximate) ** 2).mean())
     assert off["affine"] < off[None]
     assert off["full"] < off["affine"]

@@ -97,6 +97,16 @@ def test_moments_are_those_of_the_patches_and_exact_outputs(name: str, device: D
 
 
 @pytest.mark.parametrize("name", AWKWARD)
+def test_outputs_are_the_exact_ones_before_residual_and_activation(name: str, device: Device, tmp_path: Path) -> None:
+    net, x = AWKWARD[name], samples(AWKWARD[name])
+    graph = net.at_batch(INPUTS)
+    [op] = [o.name for o in graph.operators if o.kind in ("conv", "dense")]
+    found, expected = Calibration(net, device, x, folder=tmp_path)(op), observe(graph, [(x,)], op).outputs()
+    assert found.outputs().shape == expected.shape
+    np.testing.assert_allclose(found.outputs(), expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", AWKWARD)
 def test_a_change_of_values_changes_means_by_what_each_filter_element_sees_of_it(name: str, device: Device, tmp_path: Path) -> None:
     """Values are drawn, so means are met to some per cent; how much padding an element sees is exact."""
     net = AWKWARD[name]

@@ -37,7 +37,7 @@ def exact_tables(op: Operator, graph: Graph) -> Tables:
 
 
 def geometry(tables: Tables) -> str:
-    """A digest of all that is in tables but the values of weights, bias and scale."""
+    """A digest of all that is in tables but the values of weights, bias, scale and what fills read."""
     lines = [tables.rows, tables.columns, tables.taps, *(fill.kept for fill in tables.fills)]
     words = (tables.storage.name, tables.scale is None, *((fill.function, fill.axis) for fill in tables.fills))
     digest = sha256(repr(words).encode())
@@ -389,4 +389,8 @@ def _emit_fill(
     at = b.table(positions * layout.strides[across], "across")
     row = (kept, layout.strides[axis], at, len(positions), per_unit, chunks, b.output.origin, layout.strides[0], vectors, layout.strides[1])
     activation = activation_row(op.activation) if last else NO_ACTIVATION
-    b.launch(fill.function, layout.extent[0] * vectors * chunks, (*row, int(last), *residual_row, *activation))
+    lanes = vectors * b.device.vector
+    constants = -1
+    if fill.constants is not None:
+        constants = b.constant(np.pad(fill.constants, ((0, 0), (0, lanes - fill.constants.shape[1]))), "fill")
+    b.launch(fill.function, layout.extent[0] * vectors * chunks, (*row, int(last), *residual_row, *activation, constants, lanes))

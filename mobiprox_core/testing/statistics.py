@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 class Observed:
     """`interfaces.Statistics` of one operator; what `once` makes is kept in memory."""
 
-    def __init__(self, samples: int, moments: Moments, values: Mapping[Role, Floats], mean_change: MeanChange) -> None:
+    def __init__(self, samples: int, moments: Moments, values: Mapping[Role, Floats], outputs: Floats, mean_change: MeanChange) -> None:
         self.samples = samples
         self.mean_change = mean_change
         self._moments = moments
         self._values = values
+        self._outputs = outputs
         self._made: dict[str, Mapping[str, npt.NDArray[Any]]] = {}
 
     def moments(self) -> Moments:
@@ -37,6 +38,9 @@ class Observed:
 
     def values(self, role: Role) -> Floats:
         return self._values[role]
+
+    def outputs(self) -> Floats:
+        return self._outputs
 
     def once(self, key: str, work: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Mapping[str, npt.NDArray[Any]]:
         if key not in self._made:
@@ -48,7 +52,7 @@ def observe(graph: Graph, batches: Sequence[Sequence[Floats]], op: str = "op") -
     """The statistics of an operator over some batches of the graph's inputs."""
     operator = graph[op]
     bare = replace(operator, activation=None, residual=None)
-    patches, outputs = [], []
+    patches, outputs, given_whole = [], [], []
     read: dict[Role, list[Floats]] = {"input": [], "residual": []}
     channel_axis = 1 if operator.kind == "conv" else -1
     for batch in batches:
@@ -58,6 +62,7 @@ def observe(graph: Graph, batches: Sequence[Sequence[Floats]], op: str = "op") -
             read["residual"].append(tensors[operator.residual])
         groups, found = _patches(operator, graph, tensors[operator.inputs[0]])
         given = reference.run_operator(graph, bare, tensors)
+        given_whole.append(given if given.ndim != 3 or operator.kind == "dense" else given[:, :, None])
         given = np.moveaxis(given, 1, -1) if operator.kind == "conv" else given
         patches.append(found)
         outputs.append(given.reshape(-1, groups, given.shape[-1] // groups).transpose(1, 0, 2))
@@ -75,7 +80,7 @@ def observe(graph: Graph, batches: Sequence[Sequence[Floats]], op: str = "op") -
         seen = [_patches(operator, graph, change)[1] for change in changes]
         return np.asarray(np.concatenate(seen, axis=1).mean(1, dtype=np.float64))
 
-    return Observed(sum(len(batch[0]) for batch in batches), moments, values, mean_change)
+    return Observed(sum(len(batch[0]) for batch in batches), moments, values, np.concatenate(given_whole), mean_change)
 
 
 def some(graph: Graph, batches: int = 6) -> Observed:

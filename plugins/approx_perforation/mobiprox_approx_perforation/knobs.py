@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from mobiprox_core.errors import InfeasibleSetting
 
 if TYPE_CHECKING:
     from mobiprox_core.configuration import KnobSetting
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
 NAME = "perforation"
 AXES = ("rows", "columns")
 STRIDES = (2, 3, 4)
+FILLS = ("mean", "auto", "fitted")
 
 
 def skipped(length: int, stride: int, offset: int) -> range:
@@ -21,6 +25,29 @@ def skipped(length: int, stride: int, offset: int) -> range:
     """
     lines = range(offset, length, stride)
     return range(0) if len(lines) == length else lines
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What a setting says. fitted: how skipped lines follow from their neighbours is fitted to calibration inputs; else it is their mean."""
+
+    axis: str
+    stride: int
+    offset: int
+    fitted: bool = False
+
+
+def parse(setting: KnobSetting) -> Lines:
+    """Raises InfeasibleSetting for what is no perforation."""
+    match dict(setting.params):
+        case {"axis": "rows" | "columns" as axis, "stride": int(stride), "offset": int(offset), **more} if 0 <= offset < stride >= 2:
+            if more.pop("fill", "fitted") == "fitted" and not more:
+                return Lines(axis, stride, offset, "fill" in dict(setting.params))
+    raise InfeasibleSetting(
+        f"'{setting}' is not a perforation",
+        mend=f"write it like '{NAME}(axis=rows, offset=0, stride=2)'; axis rows or columns, stride at least 2, 0 <= offset < stride, "
+        "perhaps fill=fitted",
+    )
 
 
 def offered(size: tuple[int, int], axes: Sequence[str], strides: Sequence[int]) -> Iterator[KnobSetting]:

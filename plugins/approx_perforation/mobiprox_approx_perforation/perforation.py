@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobiprox_core.errors import InfeasibleSetting
 
-from .knobs import AXES, NAME, STRIDES, offered, output_size, skipped
+from .knobs import AXES, FILLS, NAME, STRIDES, offered, output_size, parse, skipped
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,7 +26,7 @@ class Perforation:
     """Computes only some output rows or columns of a convolution and interpolates the others.
 
     Interpolation is linear and works on rows and columns separately, so both may meet on one operator: columns are filled first,
-    on the computed rows only, then rows.
+    on the computed rows only, then rows. Where there are calibration inputs, the weights of the neighbours can be fitted to them.
     """
 
     name = NAME
@@ -50,6 +50,12 @@ class Perforation:
                 "default": list(AXES),
                 "description": "what is skipped",
             },
+            "fill": {
+                "enum": list(FILLS),
+                "default": FILLS[0],
+                "description": "what a skipped line becomes. `mean`: the mean of its neighbours, as in the paper; `fitted`: what calibration "
+                "inputs say it is, from its neighbours; `auto`: both are on offer",
+            },
         },
         "required": [],
     }
@@ -57,20 +63,25 @@ class Perforation:
         "axis": "rows or columns of the output",
         "stride": "one line in `stride` is skipped",
         "offset": "the first line skipped, below `stride`",
+        "fill": "fitted: skipped lines follow from their neighbours as fitted to calibration inputs; left out, they are their mean",
     }
     tolerance = 1e-5
 
     def settings(self, operator: Operator, graph: Graph, options: Options) -> Iterable[KnobSetting]:
         """Every axis, stride and offset that skips something; only convolutions (grouped and depthwise too) have lines to skip."""
+        from mobiprox_core.configuration import KnobSetting
+
         if operator.kind != "conv":
             return ()
-        return tuple(offered(output_size(operator, graph), options.get("axes", AXES), options.get("strides", STRIDES)))
+        mean = tuple(offered(output_size(operator, graph), options.get("axes", AXES), options.get("strides", STRIDES)))
+        fitted = tuple(KnobSetting(NAME, (*setting.params, ("fill", "fitted"))) for setting in mean)
+        return {"mean": mean, "auto": mean + fitted, "fitted": fitted}[options.get("fill", FILLS[0])]
 
     def slot(self, setting: KnobSetting) -> str:
-        return _knobs(setting)[0]
+        return parse(setting).axis
 
     def needs_statistics(self, setting: KnobSetting) -> bool:
-        return False
+        return parse(setting).fitted
 
     def reference(self, setting: KnobSetting, operator: Operator, graph: Graph, fitted: Mapping[str, npt.NDArray[Any]]) -> Approximation:
         """Perforates the result before residual and activation."""
@@ -78,13 +89,27 @@ class Perforation:
 
         from .reference import perforate_columns, perforate_rows
 
-        axis, stride, offset = _knobs(setting)
+        what = parse(setting)
         _require_convolution(setting, operator)
-        perforate = perforate_rows if axis == "rows" else perforate_columns
-        return Approximation(output=lambda y: perforate(y, stride, offset))
+        perforate = perforate_rows if what.axis == "rows" else perforate_columns
+        return Approximation(output=lambda y: perforate(y, what.stride, what.offset, fitted.get("fill")))
 
     def prepare(self, setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Mapping[str, npt.NDArray[Any]]:
-        return {}
+        """For a fitted setting fill float32[3, O]: weights of the lines before and after, and what is added."""
+        what = parse(setting)
+        if not what.fitted:
+            return {}
+        _require_convolution(setting, operator)
+        if statistics is None:
+            raise InfeasibleSetting(
+                f"'{setting}' is fitted to calibration inputs, and there are none",
+                where=operator.name,
+                mend="give calibration inputs, or leave out fill=fitted",
+            )
+        from . import fit
+
+        known = statistics
+        return known.once(f"{setting}, {fit.VERSION}", lambda: {"fill": fit.fill(known.outputs(), what.axis, what.stride, what.offset)})
 
     def edit(
         self, setting: KnobSetting, operator: Operator, tables: Tables, device: DeviceInfo, fitted: Mapping[str, npt.NDArray[Any]]
@@ -94,14 +119,16 @@ class Perforation:
 
         from mobiprox_core.tables import Fill
 
-        axis, stride, offset = _knobs(setting)
+        what = parse(setting)
         _require_convolution(setting, operator)
+        axis = what.axis
         lines = tables.rows if axis == "rows" else tables.columns  # all of them: slot() admits one perforation per axis
         kept = np.ones(len(lines), bool)
-        kept[list(skipped(len(lines), stride, offset))] = False
+        kept[list(skipped(len(lines), what.stride, what.offset))] = False
         if kept.all():
             return tables
-        fill = Fill(FILL, "rows" if axis == "rows" else "columns", kept)
+        mean = np.repeat(np.array([[0.5], [0.5], [0.0]], np.float32), len(tables.bias), axis=1)
+        fill = Fill(FILL, "rows" if axis == "rows" else "columns", kept, fitted.get("fill", mean))
         # Columns before rows: a column's fill reads only computed rows, a row's fill reads whole rows.
         fills = (*tables.fills, fill) if axis == "rows" else (fill, *tables.fills)
         if axis == "rows":
@@ -123,8 +150,9 @@ class Perforation:
         return ()
 
     def explain(self, setting: KnobSetting) -> str:
-        axis, stride, offset = _knobs(setting)
-        return f"skips every {_ordinal(stride)} {axis.removesuffix('s')} from {axis.removesuffix('s')} {offset}, and interpolates it"
+        what = parse(setting)
+        line, how = what.axis.removesuffix("s"), ", as calibration inputs say" if what.fitted else ""
+        return f"skips every {_ordinal(what.stride)} {line} from {line} {what.offset}, and interpolates it{how}"
 
     def exchange_ids(self) -> Mapping[int, Setting]:
         """HPVM's ids 121-138: by stride, columns before rows, by offset."""
@@ -132,25 +160,6 @@ class Perforation:
 
         order = [(axis, stride, offset) for stride in (2, 3, 4) for axis in ("columns", "rows") for offset in range(stride)]
         return {121 + i: Setting.of(NAME, axis=axis, stride=stride, offset=offset) for i, (axis, stride, offset) in enumerate(order)}
-
-
-def _knobs(setting: KnobSetting) -> tuple[str, int, int]:
-    """axis, stride, offset; raises InfeasibleSetting for what is no perforation."""
-    knobs = dict(setting.params)
-    axis, stride, offset = knobs.get("axis"), knobs.get("stride"), knobs.get("offset")
-    if (
-        set(knobs) == {"axis", "stride", "offset"}
-        and axis in AXES
-        and isinstance(stride, int)
-        and isinstance(offset, int)
-        and 0 <= offset < stride
-        and stride >= 2
-    ):
-        return str(axis), stride, offset
-    raise InfeasibleSetting(
-        f"'{setting}' is not a perforation",
-        mend=f"write it like '{NAME}(axis=rows, offset=0, stride=2)'; axis rows or columns, stride at least 2, 0 <= offset < stride",
-    )
 
 
 def _ordinal(number: int) -> str:

@@ -13,29 +13,40 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float32]
+    Ints = npt.NDArray[np.int64]
 
 
-def perforate_rows(y: Floats, stride: int, offset: int) -> Floats:
-    """Replace rows offset, offset + stride, ... by the mean of their neighbours; a border row copies its one neighbour.
+def perforate_rows(y: Floats, stride: int, offset: int, fill: Floats | None = None) -> Floats:
+    """Replace rows offset, offset + stride, ... by the mean of their neighbours; a border row has its one neighbour twice.
 
     y: float32[N, O, H, W], the exact result before residual and activation; stride >= 2. A single row stays as it is: there is
-    nothing to interpolate from.
+    nothing to interpolate from. fill: float32[3, O], per channel the weights of the row before and the row after, and what is added;
+    None for their mean.
     """
-    return _interpolate(y, skipped(y.shape[2], stride, offset), axis=2)
+    return _interpolate(y, skipped(y.shape[2], stride, offset), 2, fill)
 
 
-def perforate_columns(y: Floats, stride: int, offset: int) -> Floats:
+def perforate_columns(y: Floats, stride: int, offset: int, fill: Floats | None = None) -> Floats:
     """The same for columns; y: float32[N, O, H, W]."""
-    return _interpolate(y, skipped(y.shape[3], stride, offset), axis=3)
+    return _interpolate(y, skipped(y.shape[3], stride, offset), 3, fill)
 
 
-def _interpolate(y: Floats, lines: Iterable[int], axis: int) -> Floats:
-    lines = np.fromiter(lines, np.int64)
-    last = y.shape[axis] - 1
-    before = np.where(lines == 0, 1, lines - 1)
-    after = np.where(lines == last, last - 1, lines + 1)
+def neighbours(length: int, lines: Iterable[int]) -> tuple[Ints, Ints, Ints]:
+    """The lines, those before and those after them, in an axis of a length; the first and the last one have their one neighbour twice."""
+    skipped = np.fromiter(lines, np.int64)
+    before = np.where(skipped == 0, 1, skipped - 1)
+    after = np.where(skipped == length - 1, length - 2, skipped + 1)
+    return skipped, before, after
+
+
+def _interpolate(y: Floats, lines: Iterable[int], axis: int, fill: Floats | None) -> Floats:
+    skipped, before, after = (_at(which, axis) for which in neighbours(y.shape[axis], lines))
     out = y.copy()
-    out[_at(lines, axis)] = (y[_at(before, axis)] + y[_at(after, axis)]) / np.float32(2)
+    if fill is None:
+        out[skipped] = (y[before] + y[after]) / np.float32(2)
+    else:
+        first, second, added = fill[:, :, None, None]
+        out[skipped] = y[before] * first + y[after] * second + added
     return out
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mobiprox_approx_perforation import fit
+from mobiprox_approx_perforation.knobs import skipped
 from mobiprox_approx_perforation.perforation import Perforation
-from mobiprox_approx_perforation.reference import perforate_columns, perforate_rows
+from mobiprox_approx_perforation.reference import neighbours, perforate_columns, perforate_rows
 
+from mobiprox_core import plugins
 from mobiprox_core.configuration import KnobSetting, Setting
 from mobiprox_core.errors import InfeasibleSetting
+from mobiprox_core.lowering import lower
 from mobiprox_core.testing import TechniqueContract, graphs
 
 
@@ -19,6 +25,12 @@ class TestPerforationContract(TechniqueContract):
     @pytest.fixture
     def technique(self) -> Perforation:
         return Perforation()
+
+
+class TestFittedContract(TestPerforationContract):
+    @pytest.fixture
+    def options(self) -> dict[str, object]:
+        return {"fill": "fitted", "strides": [2, 3]}
 
 
 def rows(*values: float) -> np.ndarray:
@@ -48,6 +60,54 @@ def test_skipped_lines_are_the_mean_of_their_neighbours(
         want[:, :, line] = (y[:, :, before] + y[:, :, after]) / 2
     np.testing.assert_array_equal(perforate_rows(y, stride, offset), want)
     np.testing.assert_array_equal(perforate_columns(y.swapaxes(2, 3), stride, offset), want.swapaxes(2, 3))
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("axis", ["rows", "columns"])
+def test_the_kernel_gives_the_very_mean(axis: str) -> None:
+    graph = graphs.convolution(channels=5, filters=19, size=(9, 8))
+    setting = Setting.of("perforation", axis=axis, offset=1, stride=3)
+    opened = plugins.load().get("backend", "opencl").open({})
+    plan = lower(graph, opened.info, {"perforation": Perforation()}, {"op": [setting]})
+    with closing(opened), closing(opened.load(plan)) as runner:
+        runner.select([[v.setting for v in op.variants].index(setting) if op.name == "op" else 0 for op in plan.operators])
+        given = runner.run(*graphs.inputs(graph)).swapaxes(2, 2 if axis == "rows" else 3)
+    for line, before, after in zip(*neighbours(given.shape[2], range(1, given.shape[2], 3)), strict=True):
+        np.testing.assert_array_equal(given[:, :, line], (given[:, :, before] + given[:, :, after]) / 2)
+
+
+def correlated(seed: int) -> np.ndarray:
+    """float32[40, 3, 9, 8], whose neighbours have more in common in one channel than in another."""
+    x = np.random.default_rng(seed).standard_normal((40, 3, 9, 8)).astype(np.float32)
+    x[:, 1:] += np.roll(x[:, 1:], 1, 2) + np.roll(x[:, 1:], 1, 3)
+    x[:, 2] = np.cumsum(x[:, 2], axis=1) - 7
+    return x
+
+
+@pytest.mark.parametrize(("axis", "stride", "offset"), [("rows", 2, 0), ("rows", 3, 1), ("columns", 2, 1), ("columns", 4, 3)])
+def test_a_fitted_fill_is_the_least_squares_solution_and_nearer_than_the_mean(axis: str, stride: int, offset: int) -> None:
+    y, perforate = correlated(0), perforate_rows if axis == "rows" else perforate_columns
+    fitted = fit.fill(y, axis, stride, offset)
+    lines = np.moveaxis(y, 2 if axis == "rows" else 3, 0).astype(np.float64)  # [L, N, O, P]
+    wanted, before, after = (lines[which] for which in neighbours(len(lines), skipped(len(lines), stride, offset)))
+    for channel in range(3):
+        b, a, t = (values[:, :, channel].ravel() - values[:, :, channel].mean() for values in (before, after, wanted))
+        held = np.sqrt(fit.RIDGE * (b @ b + a @ a) / 2)
+        rows = np.vstack([np.stack([b, a], axis=1), held * np.eye(2)])
+        expected = np.linalg.lstsq(rows, np.append(t, [held / 2, held / 2]), rcond=None)[0]
+        np.testing.assert_allclose(fitted[:2, channel], expected, rtol=1e-4, atol=1e-5)
+    for seed, surely_nearer in ((0, (0, 1, 2)), (1, (0, 1))):  # 1: lines that nothing was fitted to; of a walk the mean says all there is
+        y = correlated(seed)
+        ours, means = (((perforate(y, stride, offset, fill) - y) ** 2).mean((0, 2, 3)) for fill in (fitted, None))
+        assert all(ours[channel] < means[channel] for channel in surely_nearer)
+
+
+def test_both_fills_are_on_offer_where_the_experiment_says_so() -> None:
+    graph = graphs.convolution(size=(16, 16))
+    for fill, count in (("mean", 18), ("fitted", 18), ("auto", 36)):
+        options = {"fill": fill}
+        jsonschema.validate(options, dict(Perforation.options))
+        assert len(set(Perforation().settings(graph.operators[0], graph, options))) == count
 
 
 @given(length=st.integers(2, 19), stride=st.integers(2, 4), data=st.data())
@@ -116,7 +176,13 @@ def test_depthwise_convolutions_are_perforated_and_dense_layers_are_not() -> Non
 
 @pytest.mark.parametrize(
     "text",
-    ["perforation", "perforation(axis=depth, offset=0, stride=2)", "perforation(axis=rows, offset=2, stride=2)", "perforation(stride=2)"],
+    [
+        "perforation",
+        "perforation(axis=depth, offset=0, stride=2)",
+        "perforation(axis=rows, offset=2, stride=2)",
+        "perforation(stride=2)",
+        "perforation(axis=rows, fill=median, offset=0, stride=2)",
+    ],
 )
 def test_a_setting_that_is_no_perforation_is_refused_with_an_example(text: str) -> None:
     (setting,) = Setting.parse(text)
