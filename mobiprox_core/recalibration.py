@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of what is computed here; part of the key under which corrections are kept."""
 
-MOST_INPUTS = 512
-"""Calibration inputs that are looked at, evenly spread over those given."""
+MOST_INPUTS: Mapping[Grade, int] = {"affine": 192, "full": 512}
+"""Calibration inputs that are looked at, evenly spread over those given: two numbers per channel need fewer than weights."""
 
 MOST_ROWS = 24_000
 """Output positions that are looked at per operator."""
@@ -79,7 +79,7 @@ class Recalibrator:
         self.graph = calibration.graph
         self._progress = progress
         batch, inputs = self.graph.batch, calibration.inputs
-        chosen = inputs[list(evenly(range(len(inputs)), MOST_INPUTS))]
+        chosen = inputs[list(evenly(range(len(inputs)), MOST_INPUTS[grade]))]
         self._count = len(chosen)
         self._inputs = [filled(chosen[start : start + batch], batch) for start in range(0, len(chosen), batch)]
         self._fitted = [op for op in self.graph.operators if op.kind in ("conv", "dense")]
@@ -95,7 +95,7 @@ class Recalibrator:
             return {}
         works = {op.name: self._work(op, configuration) for op in self._fitted}
         correctable = self._correctable(configuration)
-        key = [f"recalibrated {VERSION}", self.grade, MOST_INPUTS, MOST_ROWS, SHRINKAGE, RIDGE, WIDEST, sorted(correctable)]
+        key = [f"recalibrated {VERSION}", self.grade, MOST_INPUTS[self.grade], MOST_ROWS, SHRINKAGE, RIDGE, WIDEST, sorted(correctable)]
         key += [f"{name}: {configuration[name]}: {_digest(work)}" for name, work in works.items()]
         names = [op.name for op in self.graph.operators]
         return _read(self.calibration.once("", repr(key), lambda: _stored(self._walk(configuration, works, correctable), names)), names)
@@ -292,7 +292,7 @@ class _Sums:
             self._shift = x.mean(1, keepdims=True)
         x -= self._shift
         self._rows += x.shape[1]
-        self._mean += x.sum(1, dtype=np.float64)
+        self._mean += np.ones(x.shape[1], np.float32) @ x
         self._target += y.sum(1, dtype=np.float64)
         self._scatter += x.transpose(0, 2, 1) @ x
         self._cross += x.transpose(0, 2, 1) @ y
