@@ -15,14 +15,14 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
+from recipes import described, fastest, geometric_mean, loss_pp, put, search
+
 from mobiprox_core import experiment as experiments
-from mobiprox_core import pipeline, plugins, profile
+from mobiprox_core import plugins
 from mobiprox_core.experiment import Choice, Experiment
-from mobiprox_core.interfaces import Progress
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "examples" / "calibration"
@@ -30,8 +30,6 @@ PAGE = ROOT / "docs" / "calibration.md"
 MARKS = "<!-- fronts: made by benchmarks/fronts.py -->", "<!-- end of fronts -->"
 MOST_LOSS_PP = 1.0
 CONDITIONS = ("calibrated", "off")
-EFFORT = pipeline.Effort(profile=profile.Effort(output_s=100.0))
-"""Longer than by default: with dozens of operators, what a setting changes is else seen on too few inputs to tell good ones from lucky ones."""
 
 
 def uncalibrated(experiment: Experiment) -> Experiment:
@@ -50,19 +48,10 @@ def measure(name: str, out: Path) -> Path:
     found = {}
     for condition, experiment in zip(CONDITIONS, (given, uncalibrated(given)), strict=True):
         print(f"{name}, {condition}", file=sys.stderr, flush=True)
-        found[condition] = pipeline.run(experiment, registry, out / name / condition, resume=True, progress=_say, effort=EFFORT).summary
+        found[condition] = search(experiment, registry, out / name / condition)
     target = out / f"{name}.json"
     target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return target
-
-
-def best(summary: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fastest level that loses at most a point of test data."""
-    return min((level for level in summary["levels"] if loss_pp(level) <= MOST_LOSS_PP), key=lambda level: level["latency_ms"])
-
-
-def loss_pp(level: Mapping[str, Any]) -> float:
-    return float(level["test_qos_loss"])
 
 
 def table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
@@ -75,33 +64,15 @@ def table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
     for name, both in summaries.items():
         cells = []
         for condition in CONDITIONS:
-            level = best(both[condition])
+            level = fastest(both[condition], MOST_LOSS_PP)
             speedup = both[condition]["levels"][0]["latency_ms"] / level["latency_ms"]
             speedups[condition].append(speedup)
             cells += [f"{speedup:.2f}x", f"{loss_pp(level):.1f}"]
         exact = both[CONDITIONS[0]]["levels"][0]["latency_ms"]
         lines.append(f"| `{name}` | {exact:.3g} | {' | '.join(cells)} |")
-    means = [prod(own) ** (1 / len(own)) for own in speedups.values()]
+    means = [geometric_mean(own) for own in speedups.values()]
     lines.append(f"| *geometric mean* | | *{means[0]:.2f}x* | | *{means[1]:.2f}x* | |")
     return "\n".join(lines)
-
-
-def write(text: str, device: str) -> None:
-    """Put a table into the page, between its marks."""
-    begin, end = MARKS
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
-    _, _, after = rest.partition(end)
-    PAGE.write_text(f"{before}{begin}\n{text}\n\n{device}\n{end}{after}", encoding="utf-8")
-
-
-def described(summary: Mapping[str, Any]) -> str:
-    device = summary["provenance"]["device"]
-    return f"Measured on {device['name']}, {device['isa']}, {device['threads']} thread(s), {device['runtime']}; Mobiprox {summary['provenance']['mobiprox']}."
-
-
-def _say(step: Progress) -> None:
-    if step.done == 0:
-        print(f"  {step.stage} {step.note}", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -119,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = table(found)
     print(text)
     if options.write:
-        write(text, described(next(iter(found.values()))[CONDITIONS[0]]))
+        put(f"{text}\n\n{described(next(iter(found.values()))[CONDITIONS[0]])}", PAGE, MARKS)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """Reduced precision beside ONNX Runtime: speed, and accuracy on test data that no calibration has seen.
 
-    MOBIPROX_DATA=../shared/data python benchmarks/reduced_precision.py speed|accuracy [--isa ISA] [--threads N] [NETWORK ...]
+    MOBIPROX_DATA=../shared/data python benchmarks/reduced_precision.py speed|accuracy [--isa ISA] [--threads N] [--write] [NETWORK ...]
 
 Every operator runs in one precision: deliberately uniform, a search would mix. Sampling leaves out every second granule of four channels, in
 all convolutions but the first, and fits the others. ONNX Runtime's INT8 is its own static quantisation (QDQ, weights per channel,
-activations uint8) on the same calibration inputs. Prints the rows of the tables in docs/reduced_precision.md.
+activations uint8) on the same calibration inputs. --write puts the table into docs/reduced_precision.md. What an interrupted `accuracy`
+measured has to be measured again; a network takes seconds, VGG16 a few minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,9 +24,11 @@ from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
+from recipes import put
 
 from mobiprox_core import plugins
 from mobiprox_core.batches import BATCH
+from mobiprox_core.bench import engines
 from mobiprox_core.configuration import EXACT, Configuration, Setting
 from mobiprox_core.graph import Operator
 from mobiprox_core.interfaces import Device, Runner
@@ -34,7 +38,15 @@ from mobiprox_core.plugins import Registry
 from mobiprox_core.statistics import Calibration
 
 FOLDER = Path(os.environ.get("MOBIPROX_DATA", Path(__file__).parents[2] / "shared" / "data"))
+PAGE = Path(__file__).parents[1] / "docs" / "reduced_precision.md"
+MARKS = {what: (f"<!-- {what}: made by benchmarks/reduced_precision.py -->", f"<!-- end of {what} -->") for what in ("speed", "accuracy")}
 SAMPLED = "filter_sampling(granule=4, offset=0, refit=independent, stride=2)"
+COLUMNS = ("int8", "int8 + sampling", "bf16", "ONNX Runtime INT8")
+"""Of the table of accuracies."""
+HEADS = {
+    "speed": "| network | precision | ms | over ONNX Runtime FP32 | over ONNX Runtime INT8 | over our exact network |\n| --- | --- | --: | --: | --: | --: |",
+    "accuracy": f"| network | test inputs | exact | standard error | {' | '.join(COLUMNS)} |\n| --- | --: | --: | --: |{' --: |' * len(COLUMNS)}",
+}
 ROUNDS, BLOCK_S, PAUSE_S = 12, 0.15, 0.05  # the pause lets the threads of whoever ran before come to rest
 
 
@@ -49,10 +61,13 @@ class Case:
 
 
 CASES = {
-    "vgg16_cifar10": Case("cifar10", "train", ("test",)),
     "cifar10_resnet20": Case("cifar10", "train", ("test", "test_jpeg_a", "test_jpeg_b")),
     "kws_honk_res8": Case("keywords", "tune", ("test",)),
-    "alexnet2_cifar10": Case("cifar10", "train", ("test",)),
+    "vgg16_cifar10": Case("cifar10", "train", ("test",)),
+    "kws_honk_trad": Case("keywords", "tune", ("test",)),
+    "kws_honk_tpool3": Case("keywords", "tune", ("test",)),
+    "alexnet2_cifar10": Case("cifar10", "train", ("test", "test_jpeg_a", "test_jpeg_b")),
+    "mobilenet_uci-har": Case("har", "train", ("test",)),
     "imagenet_mobilenet_v2_int8w": Case(None, inputs=24),
 }
 
@@ -96,27 +111,7 @@ class Bench:
         return Setting(tuple(fitting)) if fitting else EXACT
 
     def quantised_by_onnxruntime(self) -> Path:
-        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-
-        prepared, quantised = (self.folder / f"{self.file.stem}-{what}.onnx" for what in ("prepared", "int8"))
-        quant_pre_process(str(self.file), str(prepared), skip_symbolic_shape=True)
-        feeds = iter([{self.graph.inputs[0].name: x[None]} for x in self.inputs])
-
-        class Reader(CalibrationDataReader):
-            def get_next(self) -> dict[str, np.ndarray] | None:
-                return next(feeds, None)
-
-        quantize_static(
-            str(prepared),
-            str(quantised),
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
-        return quantised
+        return Path(engines.quantised(engines.Task(str(self.file), 1, (), calibrate=self.inputs), str(self.folder)))
 
     def session(self, file: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
         import onnxruntime
@@ -128,7 +123,7 @@ class Bench:
         return lambda x: np.asarray(session.run(None, {name: x})[0])
 
 
-def speed(bench: Bench) -> None:
+def speed(bench: Bench) -> list[str]:
     """Milliseconds, and how many times as fast as either of ONNX Runtime's and as our exact network: of the least disturbed round of each."""
     threads, chosen = bench.device.info.threads, bench.configurations()
     x = bench.inputs[:1]
@@ -140,10 +135,13 @@ def speed(bench: Bench) -> None:
         for level, name in enumerate(["exact", *chosen]):
             contenders[name] = partial(at_level, runner, level, x)
         rounds = [{name: block(run) for name, run in contenders.items()} for _ in range(ROUNDS)]
-    for name in contenders:
-        least = {name: min(of[name] for of in rounds) for name in contenders}
-        ratios = [least[rival] / least[name] for rival in ("ONNX Runtime FP32", "ONNX Runtime INT8", "exact")]
-        print(f"| {bench.network.name} | {name} | {least[name]:.3f} | {' | '.join(f'{r:.2f}' for r in ratios)} |", flush=True)
+    least = {name: min(of[name] for of in rounds) for name in contenders}
+    rivals = ("ONNX Runtime FP32", "ONNX Runtime INT8", "exact")
+    rows = []
+    for name, ms in least.items():
+        ratios = ["-" if rival == name else f"{least[rival] / ms:.2f}" for rival in rivals]
+        rows.append(f"| `{bench.network.name}` | {name} | {ms:.3f} | {' | '.join(ratios)} |")
+    return rows
 
 
 def at_level(runner: Runner, level: int, x: np.ndarray) -> object:
@@ -163,10 +161,10 @@ def block(run: Callable[[], object]) -> float:
     return median(times)
 
 
-def accuracy(bench: Bench) -> None:
-    """Percent right on test data, and the loss in points."""
+def accuracy(bench: Bench) -> list[str]:
+    """Percent right on test data, exactly, and the points lost by each; nothing for a network without test data."""
     if bench.case.dataset is None:
-        return
+        return []
     chosen = bench.configurations()
     parts = [bench.samples(split) for split in bench.case.test]
     x, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -178,9 +176,11 @@ def accuracy(bench: Bench) -> None:
             runner.set_level(level)
             right[name] = share(lambda part: np.asarray(runner.run(part)), x, labels, size)
     run = bench.session(bench.quantised_by_onnxruntime(), bench.device.info.threads)
-    right["ONNX Runtime INT8"] = share(run, x, labels, size)
-    for name, percent in right.items():
-        print(f"| {bench.network.name} | {name} | {len(x)} | {percent:.2f} | {right['exact'] - percent:.2f} |", flush=True)
+    right["ONNX Runtime INT8"] = share(run, x, labels, 1)
+    exact = right.pop("exact")
+    found = {name: f"{exact - percent:.2f}" for name, percent in right.items()}
+    cells = [found.get(name, "") for name in COLUMNS]
+    return [f"| `{bench.network.name}` | {len(x)} | {exact:.2f} % | {(exact * (100 - exact) / len(x)) ** 0.5:.1f} | {' | '.join(cells)} |"]
 
 
 def share(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray, labels: np.ndarray, size: int) -> float:
@@ -199,13 +199,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("networks", nargs="*", default=list(CASES), metavar="NETWORK")
     parser.add_argument("--isa", default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--write", action="store_true", help=f"put the table into docs/{PAGE.name}")
     given = parser.parse_intermixed_args(arguments)
     registry = plugins.load()
     device = registry.get("backend", "opencl").open({"isa": given.isa, "threads": given.threads})
-    print(f"{device.info.name}, {device.info.isa} {' '.join(device.info.features)}, {given.threads} thread(s)")
+    where = f"{device.info.name}, {device.info.isa} {' '.join(device.info.features)}, {given.threads} thread(s), {device.info.runtime}"
+    rows = []
     with TemporaryDirectory() as folder:
         for name in given.networks:
-            {"speed": speed, "accuracy": accuracy}[given.what](Bench(name, registry, device, Path(folder)))
+            found = {"speed": speed, "accuracy": accuracy}[given.what](Bench(name, registry, device, Path(folder)))
+            print("\n".join(found), file=sys.stderr, flush=True)
+            rows += found
+    table = "\n".join([HEADS[given.what], *rows])
+    print(table)
+    if given.write:
+        put(f"{table}\n\nMeasured on {where}.", PAGE, MARKS[given.what])
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ EXACT = "exact"
 class Request:
     """What to compare. settings: as ``--set`` takes them.
 
-    against: names of engines; None for all that are installed, of which those that cannot run the network are left out.
+    against: names of engines; None for all exact ones that are installed (and the quantised ones, if `quantised`), of which those that cannot
+    run the network are left out.
 
     backend, options: whose device runs our side; empty for the first choice among those with a device. threads: None for all of the device's,
     and as many for the others. calibrate: an .npy file of inputs for fitted settings and quantised engines, random ones if None.
@@ -67,6 +68,7 @@ class Request:
     paying: bool = False
     seed: int = 0
     calibrate: Path | None = None
+    quantised: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def bench(request: Request, registry: Registry | None = None, progress: Progress
 
     registry = registry or plugins.load()
     request = request if request.backend else replace(request, backend=first_backend(registry))
-    rivals = installed() if request.against is None else tuple(dict.fromkeys(request.against))
+    rivals = installed(quantised=request.quantised) if request.against is None else tuple(dict.fromkeys(request.against))
     check_installed(rivals)
     if len(set(request.settings)) < len(request.settings):
         raise UsageError("a setting is given twice", where="--set", mend="leave one of them out")

@@ -240,9 +240,9 @@ RIVALS: Mapping[str, Rival] = {
 }
 
 
-def installed() -> tuple[str, ...]:
-    """The exact rivals that can be loaded here."""
-    return tuple(name for name, rival in RIVALS.items() if rival.is_exact and rival.is_installed)
+def installed(quantised: bool = False) -> tuple[str, ...]:
+    """The rivals that can be loaded here: the exact ones, and those that quantise where they are wanted too."""
+    return tuple(name for name, rival in RIVALS.items() if (rival.is_exact or quantised) and rival.is_installed)
 
 
 def check_installed(names: Sequence[str]) -> None:

@@ -1,0 +1,205 @@
+"""All techniques at once beside the best that other engines can do, in float32 and in 8-bit integers.
+
+    MOBIPROX_DATA=../shared/data python benchmarks/rivals.py [--out DIR] [--write] [NETWORK ...]
+
+Runs the recipes in examples/all (minutes each), and takes two levels: the fastest that loses at most a point of test data, and the fastest that
+loses no more than the fastest 8-bit engine does. Both are then timed beside our exact network, every exact engine that is installed, and
+ONNX Runtime and OpenVINO on ONNX Runtime's static quantisation, calibrated on the inputs that our levels are fitted to: taking turns in one
+run, batch 1, all threads. Losses are on test data, against the exact network; no choice but that of these levels looked at them.
+
+A search that was interrupted goes on where it was. One JSON per network is left in DIR (runs/rivals). --write puts the table into
+docs/reduced_precision.md. Leave the machine alone meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from recipes import described, fastest, geometric_mean, loss_pp, put, search
+
+from mobiprox_core import experiment as experiments
+from mobiprox_core import pipeline, plugins
+from mobiprox_core.bench import engines
+from mobiprox_core.bench.comparison import EXACT, Request, bench
+from mobiprox_core.plugins import Registry
+from mobiprox_core.progress import ProgressPrinter
+from mobiprox_core.resolve import Resolved, resolve
+
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "examples" / "all"
+OURS = "Mobiprox"
+PAGE = ROOT / "docs" / "reduced_precision.md"
+MARKS = "<!-- rivals: made by benchmarks/rivals.py -->", "<!-- end of rivals -->"
+MOST_LOSS_PP = 1.0
+INPUTS = 400
+"""Calibration inputs of the quantised engines, at most."""
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+def measure(name: str, out: Path, registry: Registry) -> Path:
+    """The search, the losses of quantised engines, and everything timed together; the file with what it came to."""
+    experiment = experiments.load(RECIPES / f"{name}.yaml", registry)
+    print(name, file=sys.stderr, flush=True)
+    summary = search(experiment, registry, out / name, pipeline.DEFAULT_EFFORT)
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        resolved = resolve(experiment, registry)
+        model, inputs = folder / f"{name}.onnx", folder / "calibrate.npy"
+        model.write_bytes(resolved.network.to_bytes())
+        given = resolved.tune.inputs if resolved.calibrate is None else resolved.calibrate
+        np.save(inputs, given[:INPUTS])
+        losses = quantised_losses(resolved, model, given[:INPUTS])
+        levels = {most: fastest(summary, most) for most in (MOST_LOSS_PP, 0.0, *(limit(loss) for loss in losses.values()))}
+        spelt = {most: settings(level) for most, level in levels.items()}
+        request = Request(
+            *(model, None, tuple(dict.fromkeys(text for text in spelt.values() if text != EXACT))),
+            backend=experiment.backend.name,
+            options=experiment.backend.options,
+            calibrate=inputs,
+            quantised=True,
+        )
+        with ProgressPrinter() as progress:
+            timed = bench(request, registry, progress)
+    ms = {contender["setting"] or contender["engine"]: contender["median_ms"] for contender in timed["contenders"]}
+    result = {
+        "exact_ms": {engine: ms[engine] for engine in (EXACT, *engines.installed()) if engine in ms},
+        "quantised": {engine: {"ms": ms[engine], "loss_pp": loss} for engine, loss in losses.items() if engine in ms},
+        "levels": [{"most_pp": most, "ms": ms[text], "loss_pp": loss_pp(levels[most]), "settings": text} for most, text in spelt.items()],
+        "left_out": timed["left_out"],
+        "noise": timed["noise"]["warnings"],
+        "summary": summary,
+    }
+    target = out / f"{name}.json"
+    target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return target
+
+
+def limit(loss: float) -> float:
+    """What a level may lose that is put beside an 8-bit engine with this loss."""
+    return min(MOST_LOSS_PP, max(0.0, loss))
+
+
+def settings(level: Mapping[str, Any]) -> str:
+    """A level as `bench` takes it."""
+    return "; ".join(f"{operator}: {setting}" for operator, setting in level["settings"].items()) or EXACT
+
+
+def quantised_losses(resolved: Resolved, model: Path, calibrate: np.ndarray) -> dict[str, float]:
+    """Percentage points of test data that each quantised engine loses against the exact network."""
+    test = resolved.test
+    assert test.labels is not None
+    task = engines.Task(str(model), 1, (test.inputs[:1],), calibrate=calibrate)
+    exact = _share(_onnxruntime(str(model)), test.inputs, test.labels)
+    losses = {}
+    with TemporaryDirectory() as folder:
+        file = engines.quantised(task, folder)
+        for name, load in {"onnxruntime-int8": _onnxruntime, "openvino-int8": _openvino}.items():
+            if engines.RIVALS[name].is_installed:
+                losses[name] = exact - _share(load(file), test.inputs, test.labels)
+    return losses
+
+
+def _onnxruntime(file: str) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: np.asarray(session.run(None, {name: x})[0])
+
+
+def _openvino(file: str) -> Run:
+    import openvino
+
+    compiled = openvino.Core().compile_model(file, "CPU")
+    return lambda x: np.asarray(compiled([x])[0])
+
+
+def _share(run: Run, x: np.ndarray, labels: np.ndarray) -> float:
+    """Percent that are right, one by one."""
+    return 100 * float(np.mean([run(x[i : i + 1]).argmax() == labels[i] for i in range(len(x))]))
+
+
+# ----------------------------------------------------------------------------------------------------------------------- the table
+
+
+def beside(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The best exact engine and our fastest level; the fastest 8-bit engine and our fastest level that loses no more."""
+    exact, exact_ms = min(result["exact_ms"].items(), key=lambda item: item[1])
+    quantised, rival = min(result["quantised"].items(), key=lambda item: item[1]["ms"])
+    by_limit = {level["most_pp"]: level for level in result["levels"]}
+    own, safe = by_limit[MOST_LOSS_PP], by_limit[limit(rival["loss_pp"])]
+    return {
+        "exact": (OURS if exact == EXACT else exact, exact_ms),
+        "own": own,
+        "speedup": exact_ms / own["ms"],
+        "quantised": (quantised, rival["ms"], rival["loss_pp"]),
+        "safe": safe,
+        "over quantised": rival["ms"] / safe["ms"],
+    }
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown, one row per network."""
+    lines = [
+        "| network | best exact engine | ms | ours, ms | loss, pp | speedup | best 8-bit engine | ms | loss, pp | ours, ms | loss, pp | speedup |",
+        "| --- | --- | --: | --: | --: | --: | --- | --: | --: | --: | --: | --: |",
+    ]
+    found = {name: beside(result) for name, result in results.items()}
+    for name, row in found.items():
+        cells = [
+            f"`{name}`",
+            row["exact"][0],
+            _ms(row["exact"][1]),
+            _ms(row["own"]["ms"]),
+            f"{row['own']['loss_pp']:.1f}",
+            _times(row["speedup"]),
+        ]
+        engine, ms, loss = row["quantised"]
+        cells += [engine, _ms(ms), f"{loss:.1f}", _ms(row["safe"]["ms"]), f"{row['safe']['loss_pp']:.1f}", _times(row["over quantised"])]
+        lines.append(f"| {' | '.join(cells)} |")
+    means = (geometric_mean(row[key] for row in found.values()) for key in ("speedup", "over quantised"))
+    first, second = (f"*{_times(mean)}*" for mean in means)
+    lines.append(f"| *geometric mean* | | | | | {first} | | | | | | {second} |")
+    return "\n".join(lines)
+
+
+def _ms(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _times(value: float) -> str:
+    return f"{value:.2f}x"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"some of {', '.join(names)}; all if none is named")
+    parser.add_argument("--out", type=Path, default=Path("runs") / "rivals", help="where runs and results go")
+    parser.add_argument("--write", action="store_true", help=f"put the table of everything that is in DIR into docs/{PAGE.name}")
+    options = parser.parse_args(arguments)
+    if unknown := sorted(set(options.networks) - set(names)):
+        parser.error(f"there is no recipe '{unknown[0]}'; there are: {', '.join(names)}")
+    registry = plugins.load()
+    for name in options.networks or names:
+        measure(name, options.out, registry)
+    found = {name: json.loads(file.read_text(encoding="utf-8")) for name in names if (file := options.out / f"{name}.json").exists()}
+    text = table(found)
+    print(text)
+    for name, result in found.items():
+        for warning in result["noise"]:
+            print(f"{name}: {warning}", file=sys.stderr)
+    if options.write:
+        put(f"{text}\n\n{described(next(iter(found.values()))['summary'])}", PAGE, MARKS)
+
+
+if __name__ == "__main__":
+    main()
