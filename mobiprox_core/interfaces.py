@@ -205,6 +205,9 @@ class Technique(Offer, Protocol):
     It may have a method ``options_of(setting)``: options under which `settings` offers it, for settings that are written by hand.
     Raises InfeasibleSetting for what is none of its settings.
 
+    It may have a method ``refusal(setting, device)``: why no operator of a device can run a setting, None where some may. What is refused is
+    not tried in a profile; the reasons are told.
+
     It may have a method ``explain(setting)``: what the setting does, as it follows an operator's name in `mobiprox explain`: "skips
     every 2nd row from row 1".
     """

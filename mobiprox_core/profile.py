@@ -26,17 +26,17 @@ import numpy.typing as npt
 
 from .adaptation import probabilities
 from .batches import filled
-from .configuration import EXACT, EXACT_CONFIGURATION, KnobSpace, OpId, Setting
+from .configuration import EXACT, EXACT_CONFIGURATION, KnobSetting, KnobSpace, OpId, Setting
 from .errors import InfeasibleSetting
 from .interfaces import Job, OperatorProfile, Profile, Progress, ProgressSink, Runner, SettingProfile
-from .lab import Lab, median_and_ci, scores, side_by_side
+from .lab import Lab, median_and_ci, scores, undisturbed
 from .ledger import Journal, Json
 from .measure import pack, unpack
 from .qos import Judge, Loss, Statistics
 from .selection import evenly
 
 if TYPE_CHECKING:
-    from .interfaces import Floats, Workforce
+    from .interfaces import Floats, Technique, Workforce
     from .plan import DeviceInfo, ExecutionPlan
     from .resolve import Resolved
 
@@ -74,7 +74,7 @@ Measured = Mapping[OpId, tuple[SettingProfile, ...]]
 """Exact first. A setting that does not pay has no divergence (NaN)."""
 
 Latency = tuple[float, float]
-"""Median and 95 % confidence half-width, in milliseconds."""
+"""Lower quartile and 95 % confidence half-width, in milliseconds."""
 
 Change = tuple[float, float | None]
 """Mean divergence, and what is lost in the unit of the measure."""
@@ -95,12 +95,26 @@ class Changes:
 def profile(resolved: Resolved, lab: Lab, journal: Journal, effort: Effort, progress: ProgressSink) -> tuple[Profile, Changes]:
     """Measure all single settings, then the combinations that promise something."""
     profiler = _Profiler(resolved, lab, journal, effort, progress)
-    single = profiler.measure("settings", resolved.space)
+    possible, refused = feasible(resolved.space, resolved.techniques, lab.device.info)
+    if refused:
+        progress(Progress("profile", 0, 0, f"left out on this device: {'; '.join(refused)}"))
+    single = profiler.measure("settings", possible)
     promising = {name: tuple(s for s in row if (name, s.setting) not in profiler.given_up) for name, row in single.items()}
     composed = profiler.measure("combinations", combined(promising, resolved))
     operators = tuple(_joined(name, single[name], composed.get(name, ()), profiler.given_up) for name in single)
     found = Profile(operators, profiler.exact_ms(), len(profiler.inputs), resolved.couplings)
     return found, profiler.remembered(found)
+
+
+def feasible(space: KnobSpace, techniques: Mapping[str, Technique], info: DeviceInfo) -> tuple[KnobSpace, tuple[str, ...]]:
+    """The space without what no operator of a device can run, and what that is, with the reasons."""
+    refused: dict[KnobSetting, str] = {}
+    for knobs in {knobs for name in space for setting in space[name] for knobs in setting}:
+        refusal = getattr(techniques[knobs.technique], "refusal", None)
+        if refusal is not None and (reason := refusal(knobs, info)) is not None:
+            refused[knobs] = f"'{knobs}', because {reason}"
+    left = {name: tuple(s for s in space[name] if refused.keys().isdisjoint(s)) for name in space}
+    return KnobSpace(left), tuple(refused[knobs] for knobs in sorted(refused))
 
 
 def combined(single: Measured, resolved: Resolved) -> KnobSpace:
@@ -301,7 +315,7 @@ class _Profiler:
         if samples is None:
             bench.runner.run(self.lab.first(single))
             samples = bench.runner.time([place], choices, seconds)
-        timed = dict(zip(numbers, side_by_side(samples), strict=True))
+        timed = dict(zip(numbers, map(undisturbed, samples), strict=True))
         return {str(variant.setting): timed[first[alike[number]]] for number, variant in enumerate(variants)}
 
     # -- change of the output

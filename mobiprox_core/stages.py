@@ -356,6 +356,7 @@ class Stages:
     def provenance(self) -> dict[str, Json]:
         """What the numbers were made with (DESIGN.md D11)."""
         experiment = self.resolved.experiment
+        _, refused = profile.feasible(self.resolved.space, self.resolved.techniques, self.lab.device.info)
         return {
             "experiment": experiment.digest,
             "network": self.resolved.network.digest,
@@ -368,6 +369,7 @@ class Stages:
             "seed": experiment.seed,
             "python": platform.python_version(),
             "system": platform.platform(),
+            **({"left out on this device": list(refused)} if refused else {}),
             **self.remarks(),
         }
 

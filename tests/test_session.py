@@ -215,7 +215,9 @@ def test_an_unknown_device_or_bundle_is_refused(bundle: Path, tmp_path: Path) ->
 
 
 def test_a_model_runs_batches_under_a_spelt_configuration(model_file: Path, inputs: np.ndarray[Any, Any]) -> None:
-    with mobiprox.open_model(model_file, batch=8, settings={"conv2": "perforation(stride=2, offset=1, axis=rows) + fp16"}) as model:
+    with mobiprox.open_model(
+        model_file, batch=8, settings={"conv2": "perforation(stride=2, offset=1, axis=rows) + fp16(arithmetic=float32)"}
+    ) as model:
         outputs = np.asarray(model.run(inputs))
     (exact,) = ReferenceEvaluator(onnx.load(model_file)).run(None, {"x": inputs})
     assert outputs.shape == exact.shape

@@ -37,6 +37,10 @@ class Brain:
 
         return (KnobSetting.of(NAME),) if operator.kind in options.get("operators", OPERATORS) else ()
 
+    def refusal(self, setting: KnobSetting, device: DeviceInfo) -> str | None:
+        """Why no operator of a device can run a setting."""
+        return None if NEEDS in device.features else f"'{device.name}' does not multiply bfloat16 ({NEEDS})"
+
     def slot(self, setting: KnobSetting) -> str:
         return "precision"
 
@@ -72,12 +76,8 @@ class Brain:
         """Everything is read as bfloat16. Raises InfeasibleSetting where the device cannot multiply it."""
         from .storage import BRAINS
 
-        if NEEDS not in device.features:
-            raise InfeasibleSetting(
-                f"'{setting}': '{device.name}' does not multiply bfloat16 ({NEEDS})",
-                where=operator.name,
-                mend="leave bf16 out on this device",
-            )
+        if (reason := self.refusal(setting, device)) is not None:
+            raise InfeasibleSetting(f"'{setting}': {reason}", where=operator.name, mend=f"leave {NAME} out on this device")
         return BRAINS
 
     def kernels(self, device: DeviceInfo) -> Sequence[KernelSource]:

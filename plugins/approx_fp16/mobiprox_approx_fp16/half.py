@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 NAME = "fp16"
 OPERATORS = ("conv", "dense")
 FUNCTIONS = ("half_finish",)
+ARITHMETICS = ("half", "float32")
+IN_MEMORY = ("arithmetic", "float32")
+"""The knob of halves that are computed with in float32."""
 
 
 def options(what: str) -> Mapping[str, Any]:
@@ -41,28 +44,51 @@ def require_operator(setting: KnobSetting, operator: Operator) -> None:
 
 
 class Half:
-    """Inputs, weights and finished outputs of an operator rounded to IEEE half; sums in float32, the bias float32.
+    """Inputs, weights and finished outputs of an operator rounded to IEEE half; the bias float32.
 
-    A device with half arithmetic (cl_khr_fp16) may multiply and add in half, within `tolerance`. On any other this is correctly
-    rounded storage and nothing more: weights take half the memory, arithmetic is as dear as before.
+    A device with half arithmetic (cl_khr_fp16) multiplies and adds in half, within `tolerance`; any other refuses. With
+    arithmetic=float32, on any device, halves are only stored: weights take half the memory, arithmetic is as dear as before.
     """
 
     name = NAME
-    summary = "Half precision: rounded storage everywhere, half arithmetic where the device has it"
-    options = options("half precision")
-    knobs: Mapping[str, str] = {}
+    summary = "Half precision, where the device computes in it"
+    options: Mapping[str, Any] = {
+        **options("half precision"),
+        "properties": {
+            **options("half precision")["properties"],
+            "arithmetic": {
+                "type": "array",
+                "items": {"enum": list(ARITHMETICS)},
+                "minItems": 1,
+                "uniqueItems": True,
+                "default": [ARITHMETICS[0]],
+                "description": "half: the device's own, refused where it has none; float32: halves in memory alone, on any device",
+            },
+        },
+    }
+    knobs: Mapping[str, str] = {"arithmetic": "float32: halves in memory alone; left out, half, which the device must have"}
     tolerance = 1e-2
 
     def settings(self, operator: Operator, graph: Graph, options: Options) -> Iterable[KnobSetting]:
         from mobiprox_core.configuration import KnobSetting
 
-        return (KnobSetting.of(NAME),) if operator.kind in options.get("operators", OPERATORS) else ()
+        if operator.kind not in options.get("operators", OPERATORS):
+            return ()
+        known = {"half": KnobSetting.of(NAME), "float32": KnobSetting(NAME, (IN_MEMORY,))}
+        return tuple(known[arithmetic] for arithmetic in options.get("arithmetic", ARITHMETICS[:1]))
+
+    def options_of(self, setting: KnobSetting) -> Options:
+        return {"arithmetic": [ARITHMETICS[1] if _in_memory(setting) else ARITHMETICS[0]]}
+
+    def refusal(self, setting: KnobSetting, device: DeviceInfo) -> str | None:
+        """Why no operator of a device can run a setting."""
+        return None if device.fp16 or _in_memory(setting) else f"'{device.name}' does not compute in half precision (cl_khr_fp16)"
 
     def slot(self, setting: KnobSetting) -> str:
         return "precision"
 
     def explain(self, setting: KnobSetting) -> str:
-        return "stores inputs and weights in half precision, and computes in it where the device can"
+        return "stores inputs and weights in half precision" + (", and computes in it" if not _in_memory(setting) else "")
 
     def needs_statistics(self, setting: KnobSetting) -> bool:
         return False
@@ -85,13 +111,21 @@ class Half:
         from .storage import ARITHMETIC, STORAGE
 
         require_operator(setting, operator)
-        return replace(tables, storage=ARITHMETIC if device.fp16 else STORAGE)
+        return replace(tables, storage=STORAGE if _in_memory(setting) else ARITHMETIC)
 
     def form(self, setting: KnobSetting, operator: Operator, role: Role, device: DeviceInfo, statistics: Statistics | None) -> Form | None:
-        """What is multiplied is read as halves; what is added to the result is not rounded before."""
+        """What is multiplied is read as halves; what is added to the result is not rounded before. Raises InfeasibleSetting where the device
+        cannot compute in them.
+        """
         from .storage import HALVES, ROUNDED
 
-        return None if role == "residual" else HALVES if device.fp16 else ROUNDED
+        if (reason := self.refusal(setting, device)) is not None:
+            raise InfeasibleSetting(
+                f"'{setting}': {reason}",
+                where=operator.name,
+                mend=f"leave {NAME} out on this device, or write '{NAME}(arithmetic=float32)' for halves in memory alone",
+            )
+        return None if role == "residual" else ROUNDED if _in_memory(setting) else HALVES
 
     def kernels(self, device: DeviceInfo) -> Sequence[KernelSource]:
         from importlib.resources import files
@@ -123,3 +157,10 @@ class Half:
         ids |= {151 + i: setting + half for i, setting in enumerate(perforations)}
         ids |= {261 + i: setting + half for i, setting in enumerate(samplings)}
         return ids
+
+
+def _in_memory(setting: KnobSetting) -> bool:
+    """Whether halves are only stored. Raises InfeasibleSetting for what is no setting of this technique."""
+    if setting.params in ((), (IN_MEMORY,)):
+        return bool(setting.params)
+    raise InfeasibleSetting(f"'{setting}' is not one of this technique", mend=f"write it like '{NAME}' or '{NAME}(arithmetic=float32)'")

@@ -13,10 +13,11 @@ from mobiprox_approx_fp16.reference import round_to_brain, round_to_half
 from mobiprox_approx_fp16.storage import ARITHMETIC, ROUNDED, pack_brains
 
 from mobiprox_core import reference
-from mobiprox_core.configuration import Configuration, Setting
-from mobiprox_core.errors import InfeasibleSetting
+from mobiprox_core.configuration import Configuration, KnobSpace, Setting
+from mobiprox_core.errors import DeviceError, InfeasibleSetting
 from mobiprox_core.lowering import lower
 from mobiprox_core.plan import DeviceInfo
+from mobiprox_core.profile import feasible
 from mobiprox_core.program import assemble
 from mobiprox_core.tables import KernelSource
 from mobiprox_core.testing import TechniqueContract, graphs
@@ -39,6 +40,10 @@ class TestHalfContract(TechniqueContract):
     def technique(self) -> Half:
         return Half()
 
+    @pytest.fixture
+    def options(self) -> dict[str, list[str]]:
+        return {"arithmetic": ["half", "float32"]}
+
 
 class TestBrainContract(TechniqueContract):
     @pytest.fixture
@@ -51,10 +56,10 @@ def run():
     """run(kernel, x, dtype of the result, items per work-item) on the first OpenCL device."""
     cl = pytest.importorskip("pyopencl")
     try:
-        device = next(d for p in cl.get_platforms() for d in p.get_devices())
-    except (StopIteration, cl.Error):
-        pytest.skip("no OpenCL device: pip install 'pyopencl[pocl]'")
-    context = cl.Context([device])
+        device = pytest.importorskip("mobiprox_backend_opencl.finding").find()[0]
+    except DeviceError as fault:
+        pytest.skip(str(fault))
+    context = cl.Context([device.handle])
     queue = cl.CommandQueue(context)
     source, _ = assemble(DEVICE, (), (), Half().kernels(DEVICE))
     program = cl.Program(context, source + WRAPPERS).build()
@@ -118,6 +123,9 @@ class FloatsForHalves(Half):
     def form(self, setting, operator, role, device, statistics):
         return ROUNDED if role == "input" else None
 
+    def refusal(self, setting, device):
+        return None
+
     def kernels(self, device: DeviceInfo) -> tuple[KernelSource, ...]:
         (source,) = super().kernels(device)
         return (replace(source, text="#define half float\n#ifndef cl_khr_fp16\n#define cl_khr_fp16 1\n#endif\n" + source.text),)
@@ -125,16 +133,15 @@ class FloatsForHalves(Half):
 
 @pytest.mark.opencl
 @pytest.mark.parametrize("case", graphs.AWKWARD)
-@pytest.mark.parametrize("technique", [Half(), FloatsForHalves()], ids=["storage", "arithmetic"])
-def test_outputs_differ_from_the_meaning_by_no_more_than_one_place_of_a_half(technique: Half, case: str) -> None:
+@pytest.mark.parametrize(
+    ("technique", "spelt"), [(Half(), "fp16(arithmetic=float32)"), (FloatsForHalves(), "fp16")], ids=["storage", "arithmetic"]
+)
+def test_outputs_differ_from_the_meaning_by_no_more_than_one_place_of_a_half(technique: Half, spelt: str, case: str) -> None:
     """Sums in float32: all that may differ is which of two neighbouring halves a sum rounds to."""
-    graph, setting = graphs.AWKWARD[case](), Setting.of("fp16")
+    graph, setting = graphs.AWKWARD[case](), Setting.parse(spelt)
     x = graphs.inputs(graph)
     (expected,) = reference.run(graph, x, Configuration({"op": setting}), {"fp16": technique})
-    found = [device for device in kit.devices() if not device.info.fp16 or isinstance(technique, FloatsForHalves)]
-    if not found:
-        pytest.skip("no device without half arithmetic")
-    for device in found:
+    for device in kit.devices():
         runner = device.load(lower(graph, device.info, {"fp16": technique}, {"op": [setting]}))
         runner.select([int(operator.name == "op") for operator in runner.plan.operators])
         y = np.asarray(runner.run(*x))
@@ -155,6 +162,32 @@ def test_convolutions_and_dense_layers_have_one_setting_unless_left_out() -> Non
     jsonschema.validate(options, dict(Half.options))
     graph = graphs.convolution()
     assert not list(Half().settings(graph.operators[0], graph, options))
+
+
+def test_halves_in_memory_alone_are_another_setting() -> None:
+    graph = graphs.dense()
+    options = {"arithmetic": ["half", "float32"]}
+    jsonschema.validate(options, dict(Half.options))
+    assert [str(s) for s in Half().settings(graph.operators[0], graph, options)] == ["fp16", "fp16(arithmetic=float32)"]
+
+
+def test_half_arithmetic_is_refused_with_a_reason_where_the_device_has_none() -> None:
+    graph = graphs.AWKWARD["plain"]()
+    with pytest.raises(InfeasibleSetting, match="cl_khr_fp16") as refused:
+        lower(graph, DEVICE, {"fp16": Half()}, {"op": [Setting.of("fp16")]})
+    assert "arithmetic=float32" in str(refused.value.mend)
+    lower(graph, replace(DEVICE, fp16=True), {"fp16": Half()}, {"op": [Setting.of("fp16")]})
+    lower(graph, DEVICE, {"fp16": Half()}, {"op": [Setting.parse("fp16(arithmetic=float32)")]})
+
+
+def test_what_a_device_refuses_is_left_out_of_a_profile_with_the_reason() -> None:
+    every = tuple(map(Setting.parse, ("exact", "fp16", "bf16", "fp16(arithmetic=float32)")))
+    space, refused = feasible(KnobSpace({"op": every}), {"fp16": Half(), "bf16": Brain()}, DEVICE)
+    assert [str(setting) for setting in space["op"]] == ["exact", "fp16(arithmetic=float32)"]
+    assert [text.partition(",")[0] for text in refused] == ["'bf16'", "'fp16'"]
+    assert "avx512_bf16" in refused[0]
+    assert "cl_khr_fp16" in refused[1]
+    assert feasible(space, {"fp16": Half()}, DEVICE) == (space, ())
 
 
 # -- bfloat16
