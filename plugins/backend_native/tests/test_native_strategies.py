@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mobiprox_strategy_cascade.plugin import mobiprox_strategies as cascade
 from mobiprox_strategy_confidence.plugin import mobiprox_strategies as confidence
+from mobiprox_strategy_guarded.plugin import mobiprox_strategies as guarded
+from mobiprox_strategy_kalman.plugin import mobiprox_strategies as kalman
 from mobiprox_strategy_naive.plugin import mobiprox_strategies as naive
 from mobiprox_strategy_state.plugin import mobiprox_strategies as state
 
 from mobiprox_core.adaptation import calibration_from_json
-from mobiprox_core.interfaces import Observation
+from mobiprox_core.errors import UsageError
+from mobiprox_core.interfaces import Observation, Rerun
 
-OFFERS = {offer.name: offer for offer in (*naive(), *state(), *confidence())}
+OFFERS = {offer.name: offer for offer in (*naive(), *state(), *confidence(), *kalman(), *cascade(), *guarded())}
 TRACES = 10_000
 
 Json = dict[str, Any]
@@ -33,8 +38,8 @@ def in_python(line: Json) -> list[int]:
     strategy = OFFERS[line["strategy"]].create(line["options"], levels)
     now, level, walked = strategy.start(), 0, []
     for label, sure in line["trace"]:
-        now, level = strategy.step(now, Observation(label, sure, level))
-        walked.append(level)
+        now, level = strategy.step(now, Observation(label, sure, int(level), rerun=isinstance(level, Rerun)))
+        walked.append(int(level))
     return walked
 
 
@@ -58,14 +63,40 @@ def random_calibration(rng: np.random.Generator, levels: int, classes: int) -> l
             "temperature": float(rng.uniform(0.5, 3)),
             "overall": side(),
             "classes": [side() for _ in range(classes)],
-            "agreement": None,
+            "agreement": random_agreement(rng),
         }
         for _ in range(levels)
     ]
 
 
-def random_options(rng: np.random.Generator, name: str) -> Json:
+def random_agreement(rng: np.random.Generator) -> Json:
+    """Shares fall as thresholds rise, some of them to nothing."""
+    count = int(rng.integers(1, 9))
+    falling = {
+        name: np.sort(rng.random(count) * (rng.random(count) < 0.8))[::-1].tolist() for name in ("accepted", "differing", "group_differing")
+    }
+    return {"samples": 500, "groups": int(rng.choice([0, 40])), "thresholds": [0.0, *np.sort(rng.random(count - 1)).tolist()], **falling}
+
+
+def random_options(rng: np.random.Generator, name: str, levels: int) -> Json:
     options: Json = {}
+    if name == "cascade":
+        again = int(rng.integers(0, levels))
+        options |= {"again": again} if rng.random() < 0.5 else {}
+        options |= {"level": int(rng.integers(again + 1, levels))} if again + 1 < levels and rng.random() < 0.5 else {}
+        choice = rng.random()
+        return options | (
+            {"threshold": float(rng.random())}
+            if choice < 0.3
+            else {"max_disagreement_pp": float(rng.uniform(0, 100))}
+            if choice < 0.8
+            else {}
+        )
+    if name == "guarded":
+        options |= {"max_loss_pp": float(rng.uniform(10, 95)), "promise": str(rng.choice(["probable", "expected"]))}
+        options |= {"unit": str(rng.choice(["group", "sample"])), "confidence": float(rng.uniform(0.3, 0.95))}
+        options |= {"audit": float(rng.choice([0, 0.05, rng.random()])), "gain": float(rng.uniform(0.001, 1))} if rng.random() < 0.7 else {}
+        return options | ({"level": int(rng.integers(1, levels))} if levels > 1 and rng.random() < 0.3 else {})
     if rng.random() < 0.7:
         options["increase"] = str(rng.choice(["linear", "exponential"]))
     if name == "state" and rng.random() < 0.5:
@@ -73,6 +104,14 @@ def random_options(rng: np.random.Generator, name: str) -> Json:
     if name == "confidence" and rng.random() < 0.5:
         low, high = sorted(rng.random(2).tolist())
         options |= {"low": low, "high": high, "shrinkage": float(rng.uniform(0, 9))}
+    if name == "kalman" and rng.random() < 0.5:
+        less, more = sorted(rng.random(2).tolist())
+        options |= {
+            "less": less,
+            "more": more,
+            "process_noise": float(rng.uniform(0.01, 1)),
+            "measurement_noise": float(rng.uniform(0.1, 4)),
+        }
     return options
 
 
@@ -84,7 +123,17 @@ def random_line(rng: np.random.Generator) -> Json:
     for i in range(1, steps):
         labels[i] = labels[i - 1] if stay[i] else labels[i]
     trace = [[int(label), float(sure)] for label, sure in zip(labels, rng.random(steps) ** 0.3, strict=True)]
-    return {"strategy": name, "options": random_options(rng, name), "calibration": random_calibration(rng, levels, classes), "trace": trace}
+    while True:
+        options, calibration = random_options(rng, name, levels), random_calibration(rng, levels, classes)
+        with suppress(UsageError):  # a bound that so few samples cannot promise
+            OFFERS[name].create(options, calibration_from_json(calibration))
+            break
+    return {
+        "strategy": name,
+        "options": options,
+        "calibration": calibration,
+        "trace": trace,
+    }
 
 
 def test_ten_thousand_random_traces_are_walked_alike(runner: Path) -> None:
@@ -119,6 +168,13 @@ def test_a_confidence_exactly_on_a_limit_is_judged_alike(runner: Path) -> None:
         ({"options": {"increase": "sideways"}}, "neither linear nor exponential"),
         ({"options": {"increase": 3}}, "option 'increase' is of the wrong type"),
         ({"options": {"patience": 3}}, "no option is called 'patience'"),
+        ({"strategy": "kalman", "options": {"less": 0.9, "more": 0.2}}, "0 <= less <= more <= 1"),
+        ({"strategy": "cascade", "options": {"level": 4}}, "no level of the number in option 'level'"),
+        ({"strategy": "cascade", "options": {"level": 1, "again": 2}}, "'level' must be above 'again'"),
+        ({"strategy": "cascade", "options": {"threshold": 0.5, "max_disagreement_pp": 2}}, "given and to be fitted"),
+        ({"strategy": "guarded"}, "'max_loss_pp' must be given"),
+        ({"strategy": "guarded", "options": {"max_loss_pp": 0.01, "unit": "sample"}}, "too few calibration data"),
+        ({"strategy": "guarded", "options": {"max_loss_pp": 50, "level": 4}}, "no level of the number in option 'level'"),
         ({"trace": [[7, 0.5]]}, "class 7 at level 0: there are 3 classes"),
         ({"trace": [["a", 0.5]]}, "an observation is [label, confidence]"),
         ({"calibration": []}, "not a list of levels"),

@@ -104,10 +104,10 @@ def rewritten(bundle: Path, folder: Path, **changes: object) -> Path:
 
 
 def test_a_strategy_without_a_c_twin_is_refused(bundle: Path, tmp_path: Path) -> None:
-    kalman = rewritten(bundle, tmp_path / "bundle", strategy=Choice("kalman", {}))
-    with pytest.raises(UsageError, match="'kalman' has no C twin") as refusal:
-        write(kalman, tmp_path / "app")
-    assert "confidence, naive, state" in str(refusal.value.mend)
+    ruled = rewritten(bundle, tmp_path / "bundle", strategy=Choice("rules", {"rules": [{"when": "battery < 20", "at_least": 1}]}))
+    with pytest.raises(UsageError, match="'rules' has no C twin") as refusal:
+        write(ruled, tmp_path / "app")
+    assert "cascade, confidence, guarded, kalman, naive, state" in str(refusal.value.mend)
 
 
 def test_a_strangers_strategy_brings_its_c_file(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@
 #ifndef MOBIPROX_STRATEGY_H
 #define MOBIPROX_STRATEGY_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -81,6 +82,22 @@ typedef struct mbx_place {
 int mbx_step_rule_of(mbx_strategy_options *options, int levels, mbx_step_rule *rule);
 mbx_place mbx_more(const mbx_step_rule *rule, mbx_place place);
 mbx_place mbx_less(mbx_place place);
+
+/*
+ * Gates, as mobiprox_core.gating: a cheap level's answer stands where it is at least as sure as its threshold; otherwise the same input
+ * runs again at level `again`. admits: whether the k-th threshold of an agreement keeps what was promised; `with` is handed on to it.
+ */
+#define MBX_CLOSED HUGE_VAL /* the threshold of a level whose answers never stand */
+typedef int (*mbx_admits)(const mbx_agreement *agreement, int k, const void *with);
+
+/* The least threshold that keeps the promise. */
+double mbx_gate(const mbx_agreement *agreement, mbx_admits admits, const void *with);
+
+/*
+ * The level to begin with: that of least cost to expect, `again` where no gate saves anything. Levels above `again` whose thresholds are
+ * not closed must have an agreement.
+ */
+int mbx_cheapest(const mbx_level_calibration *levels, int level_count, const double *thresholds, int again);
 
 typedef struct mbx_setup {
     mbx_strategy_options *options;

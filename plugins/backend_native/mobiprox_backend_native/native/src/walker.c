@@ -21,7 +21,7 @@ static const cJSON *option(mbx_strategy_options *options, const char *name) {
 
 double mbx_option_number(mbx_strategy_options *options, const char *name, double otherwise) {
     const cJSON *value = option(options, name);
-    if (value && !cJSON_IsNumber(value) && !options->wrong) options->wrong = name;
+    if (value && !cJSON_IsNumber(value) && !cJSON_IsNull(value) && !options->wrong) options->wrong = name;
     return value && cJSON_IsNumber(value) ? value->valuedouble : otherwise;
 }
 
@@ -45,6 +45,31 @@ mbx_place mbx_more(const mbx_step_rule *rule, mbx_place place) {
 }
 
 mbx_place mbx_less(mbx_place place) { return (mbx_place){place.level / 2, 1}; }
+
+double mbx_gate(const mbx_agreement *agreement, mbx_admits admits, const void *with) {
+    for (int k = 0; k < agreement->count; k++)
+        if (admits(agreement, k, with)) return agreement->thresholds[k];
+    return MBX_CLOSED;
+}
+
+/* Share of calibration samples at least that sure; between two thresholds of the grid, that of the higher. */
+static double accepted(const mbx_agreement *agreement, double threshold) {
+    for (int k = 0; k < agreement->count; k++)
+        if (agreement->thresholds[k] >= threshold) return agreement->accepted[k];
+    return 0;
+}
+
+int mbx_cheapest(const mbx_level_calibration *levels, int level_count, const double *thresholds, int again) {
+    double least = levels[again].relative_cost;
+    int first = again;
+    for (int level = again + 1; level < level_count; level++) {
+        if (!(thresholds[level] < MBX_CLOSED)) continue;
+        double rejected = 1 - accepted(levels[level].agreement, thresholds[level]);
+        double cost = levels[level].relative_cost + rejected * levels[again].relative_cost;
+        if (cost < least) least = cost, first = level;
+    }
+    return first;
+}
 
 const mbx_strategy *mbx_find_strategy(const char *name) {
     for (const mbx_strategy *const *at = mbx_strategies; *at; at++)

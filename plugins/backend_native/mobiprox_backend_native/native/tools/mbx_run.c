@@ -718,7 +718,8 @@ static int run_check(const arguments *given) {
 static int walk(const cJSON *line, fault *fault) {
     pool pool = {NULL};
     walker walker = {NULL, NULL, NULL, 0, 0};
-    int levels = 0, classes = 0, level = 0, first = 1;
+    int levels = 0, classes = 0, first = 1;
+    mbx_choice choice = {0, 0};
     const cJSON *name = cJSON_GetObjectItemCaseSensitive(line, "strategy"), *options = cJSON_GetObjectItemCaseSensitive(line, "options");
     const cJSON *trace = cJSON_GetObjectItemCaseSensitive(line, "trace"), *calibration = cJSON_GetObjectItemCaseSensitive(line, "calibration");
     if (!cJSON_IsString(name) || !cJSON_IsArray(trace) || !calibration || (options && !cJSON_IsObject(options)))
@@ -735,12 +736,11 @@ static int walk(const cJSON *line, fault *fault) {
                 failed = fault_set(fault, "an observation is [label, confidence]");
                 break;
             }
-            mbx_observation seen = {.label = label->valueint, .confidence = confidence->valuedouble, .level = level, .battery = (double)NAN,
-                                    .charging = -1, .temperature_c = (double)NAN, .deadline_ms = (double)NAN, .hour = (double)NAN};
-            mbx_choice choice = {0, 0};
+            mbx_observation seen = {.label = label->valueint, .confidence = confidence->valuedouble, .level = choice.level,
+                                    .battery = (double)NAN, .charging = -1, .temperature_c = (double)NAN, .deadline_ms = (double)NAN,
+                                    .hour = (double)NAN, .rerun = choice.rerun};
             failed = walker_step(&walker, &seen, &choice, fault);
-            level = choice.level;
-            if (!failed) (void)printf("%s%d", first ? "" : ", ", level);
+            if (!failed) (void)printf("%s%d", first ? "" : ", ", choice.level);
         }
         (void)fputs("]", stdout);
         if (failed) put_key_text("error", fault->text);
