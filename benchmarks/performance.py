@@ -226,10 +226,11 @@ def _best(subjects: Sequence[Subject]) -> list[str]:
         best = min(speed, key=lambda engine: speed[engine])
         took = {c["engine"]: c["median_ms"] for c in result["contenders"] if c["setting"] in (None, EXACT)}
         ours, other = (2 * result["model"]["batch"] * result["model"]["mmac"] / took[engine] / peak for engine in (OURS, best))
-        rows.append([name, best, _cell(result, EXACT, best), f"{ours:.0%}", f"{other:.0%}", *(_cell(result, EXACT, e) for e in engines)])
+        shares = [f"{share:.0%}" for share in (ours, other, _share(result, "pool"))]
+        rows.append([name, best, _cell(result, EXACT, best), *shares, *(_cell(result, EXACT, e) for e in engines)])
         if speed[best] < 1:
             short.append(f"- {name}: {_reason(result, best, other)}")
-    head = ["network", "best of them", "times as fast", "of peak, ours", "of peak, best", *engines]
+    head = ["network", "best of them", "times as fast", "of peak, ours", "of peak, best", "pooling", *engines]
     lines = ["", "## The exact network against the best engine", "", *_table(head, rows), "", LEGEND]
     return [*lines, "", "Where it falls short, and of what:", "", *short] if short else lines
 
@@ -237,8 +238,15 @@ def _best(subjects: Sequence[Subject]) -> list[str]:
 LEGEND = (
     "Of peak: the multiply-adds that define the network, over the time of a whole inference and the measured peak. An engine near or above "
     "100 % computes fewer of them, as by Winograd's transform of 3x3 convolutions. Mobiprox computes every one that a level does not skip: "
-    "perforation and sampling skip single outputs and filter elements, which the transform mixes."
+    "perforation and sampling skip single outputs and filter elements, which the transform mixes. Pooling: its share of what our operators take, "
+    "each timed alone, and so more than fusing it into the convolutions before it could save."
 )
+
+
+def _share(result: Result, kind: str) -> float:
+    """Of the operators' time, what those of a kind take."""
+    times = [(op["kind"], op["microseconds"]) for op in result["operators"]]
+    return sum(time for of, time in times if of == kind) / max(sum(time for _, time in times), 1e-9)
 
 
 def _reason(result: Result, best: str, rate: float) -> str:
