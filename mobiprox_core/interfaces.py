@@ -140,6 +140,9 @@ class Approximation:
     result = finish(activation(output(exact(input(x), weight(w)) + bias(b)) + residual(r))). weight is asked before bias. It maps float32[O, C/group, KH, KW] (dense: [O, K]),
     bias float32[O]; output maps the pre-activation float32[N, O, H, W] (dense: [..., O]). input and finish also apply to operators
     without weights.
+
+    representable(w, s): the weights that the operator can store, float32[O, T], that give about what w would, where weights were fitted to a
+    level; s: scatter of what the filters see, float64[G, T, T]. Multiplied by a positive number per channel they stay representable.
     """
 
     input: Callable[[Floats], Floats] | None = None
@@ -148,6 +151,7 @@ class Approximation:
     output: Callable[[Floats], Floats] | None = None
     residual: Callable[[Floats], Floats] | None = None
     finish: Callable[[Floats], Floats] | None = None
+    representable: Callable[[Floats, npt.NDArray[np.float64]], Floats] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

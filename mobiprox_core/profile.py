@@ -97,7 +97,7 @@ def profile(resolved: Resolved, lab: Lab, journal: Journal, effort: Effort, prog
     profiler = _Profiler(resolved, lab, journal, effort, progress)
     possible, refused = feasible(resolved.space, resolved.techniques, lab.device.info)
     if refused:
-        progress(Progress("profile", 0, 0, f"left out on this device: {'; '.join(refused)}"))
+        progress(Progress("left out on this device", 0, 0, "; ".join(refused)))
     single = profiler.measure("settings", possible)
     promising = {name: tuple(s for s in row if (name, s.setting) not in profiler.given_up) for name, row in single.items()}
     composed = profiler.measure("combinations", combined(promising, resolved))

@@ -13,7 +13,8 @@ grade full: weights and bias; with X the patches of the kept filter elements and
 
     error(W) = |T - X W|^2 + ridge |W - W0|^2,    ridge = RIDGE * mean over elements of |x|^2,
 
-then the affine correction of what fills make of it. Weights are rounded to half precision, which is how a bundle stores them.
+then the affine correction of what fills make of it. Where a setting stores weights in few bits, they are rounded to those before their bias
+is fitted. Weights are rounded to half precision, which is how a bundle stores them.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ class Recalibrator:
         correctable = self._correctable(configuration)
         key = [f"recalibrated {VERSION}", self.grade, MOST_INPUTS[self.grade], MOST_ROWS, SHRINKAGE, RIDGE, WIDEST, sorted(correctable)]
         key += [f"{name}: {configuration[name]}: {_digest(work)}" for name, work in works.items()]
+        key += ["representable"] * any(part.representable is not None for work in works.values() for part in work.parts)
         names = [op.name for op in self.graph.operators]
         return _read(self.calibration.once("", repr(key), lambda: _stored(self._walk(configuration, works, correctable), names)), names)
 
@@ -313,8 +315,11 @@ class _Sums:
         ridge[ridge <= 0] = 1  # a group that only ever read zeros keeps its weights
         before = weight.reshape(groups, -1, elements).transpose(0, 2, 1).astype(np.float64)
         fitted = before + np.linalg.solve(scatter + ridge[:, None, None] * np.eye(elements), cross - scatter @ before)
-        intercept = target - np.einsum("gt,gto->go", mean, fitted)
-        return _halved(fitted.transpose(0, 2, 1).reshape(weight.shape)), intercept.ravel().astype(np.float32)
+        stored = np.asarray(fitted.transpose(0, 2, 1).reshape(weight.shape), np.float32)
+        for part in self._work.parts:
+            stored = stored if part.representable is None else part.representable(stored, scatter)
+        intercept = target - np.einsum("gt,got->go", mean, stored.reshape(groups, -1, elements))
+        return _halved(stored), intercept.ravel().astype(np.float32)
 
 
 def _affine(given: Floats, wanted: Floats) -> tuple[Floats, Floats]:

@@ -24,6 +24,9 @@ TAIL = 1e-4
 POWERS = {"quartic": 4, "mse": 2}
 """Of the error that is to be least. The fourth keeps rare large values: in networks with long tails they are what decides."""
 
+LOOKED_AT, NEARLY = 64, 0.2
+"""How many weights of a channel tell its step, and how far from a whole number of steps they may be: half precision moves the greatest by 0.12."""
+
 SHRINKS = 36
 """How many ranges are tried for that: from the whole one down to a tenth."""
 
@@ -78,6 +81,22 @@ def steps(weight: Floats, largest: int = LARGEST) -> Floats:
     """float32[O]: the step of every output channel's weights, float32[O, ...]: the greatest one is `largest` steps."""
     greatest = np.abs(weight.reshape(len(weight), -1)).max(1)
     return np.asarray(np.where(greatest > 0, greatest / np.float32(largest), 1), np.float32)
+
+
+def found_steps(weight: Floats) -> Floats:
+    """float32[O]: the step of which every output channel's weights, float32[O, T], are whole numbers, as far as half precision lets tell; of
+    others as in `steps`.
+    """
+    some = weight[:, :: max(1, weight.shape[1] // LOOKED_AT)]
+    greatest = np.abs(weight).max(1)
+    result, missing = steps(weight), greatest > 0
+    for largest in range(LARGEST, LARGEST // 2, -1):  # rounding pushes errors on, so the greatest weight need not have the largest integer
+        step = np.where(missing, greatest / np.float32(largest), 1)
+        whole = some / step[:, None]
+        fits = missing & (np.abs(whole - np.rint(whole)).max(1) < NEARLY)
+        result[fits] = step[fits]
+        missing &= ~fits
+    return result
 
 
 def codes(weight: Floats, step: Floats, largest: int = LARGEST) -> Floats:

@@ -134,12 +134,15 @@ class Quantised:
         """Rounds what is read and the weights, and shifts the bias so that the mean stays."""
         from mobiprox_core.interfaces import Approximation
 
+        from . import rounding
+
         weights = _Weights(operator, fitted)
         return Approximation(
             input=_of(fitted, "input").nearest,
             residual=None if operator.residual is None else _of(fitted, "residual").nearest,
             weight=lambda weight: weights.rounded(weight.reshape(len(weight), -1)).reshape(weight.shape),
             bias=lambda bias: bias + weights.shift,
+            representable=rounding.representable,
         )
 
     def edit(self, setting: KnobSetting, operator: Operator, tables: Tables, device: DeviceInfo, fitted: Fitted) -> Tables:

@@ -46,6 +46,15 @@ def rounded(moments: Moments, weight: Floats) -> tuple[Floats, Floats]:
     return result.reshape(len(weight), -1), step
 
 
+def representable(weight: Floats, scatter: Doubles) -> Floats:
+    """Weights float32[O, T], rounded; scatter: float64[G, T, T]."""
+    step = steps(weight)
+    filters = weight.reshape(len(scatter), -1, weight.shape[1]).astype(np.float64)
+    own = step.reshape(len(scatter), -1)
+    rounded = np.stack([_pushed_on(*group) for group in zip(filters, own, scatter, strict=True)])
+    return rounded.reshape(weight.shape) * step[:, None]
+
+
 def _pushed_on(weight: Doubles, step: Floats, scatter: Doubles) -> Floats:
     count = len(scatter)
     ridge = RIDGE * float(np.trace(scatter)) / count or 1.0

@@ -11,7 +11,7 @@ import numpy as np
 from mobiprox_core.plan import DeviceInfo
 from mobiprox_core.tables import Form, Storage, Tables
 
-from .grid import LARGEST, Grid, codes, steps
+from .grid import LARGEST, Grid, codes, found_steps, steps
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -72,7 +72,7 @@ def encoding(grid: Grid, step: Floats) -> Callable[[Tables], Tables]:
     def encode(tables: Tables) -> Tables:
         own, integers = step, codes(tables.weight, step)
         if np.abs(integers * own[:, None] - tables.weight).max(initial=0) > OFF * own.max():  # a correction put others in their place
-            own = steps(tables.weight)
+            own = found_steps(tables.weight)
             integers = codes(tables.weight, own)
         scale = grid.scale * own * (1 if tables.scale is None else tables.scale)
         bias = tables.bias - grid.zero * scale * integers.sum(1)

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from mobiprox_approx_int8.grid import LARGEST, Grid, codes, grid, steps
+from mobiprox_approx_int8.grid import LARGEST, Grid, codes, found_steps, grid, steps
 from mobiprox_approx_int8.narrow import WeightOnly
 from mobiprox_approx_int8.quantised import MOST_ELEMENTS, Quantised
-from mobiprox_approx_int8.rounding import rounded
+from mobiprox_approx_int8.rounding import representable, rounded
 from mobiprox_approx_int8.storage import body
 
 from mobiprox_core import reference
@@ -214,6 +214,36 @@ def test_a_setting_written_by_hand_may_have_other_knobs_than_those_on_offer() ->
     for wrong in ("int8(range=median)", "filter_sampling(granule=4, offset=2, stride=2)"):
         with pytest.raises(UsageError, match="not legal"):
             configuration(wrong, graph, techniques)
+
+
+def test_the_steps_of_rounded_weights_are_found_again() -> None:
+    rng = np.random.default_rng(4)
+    integers = rng.integers(-120, 121, (40, 30)).astype(np.float32)
+    integers[:, 0] = rng.integers(70, 128, 40)
+    integers = np.where(np.abs(integers) > integers[:, :1], integers[:, :1], integers)
+    step = rng.uniform(1e-3, 1, 40).astype(np.float32)
+    halved = (integers * step[:, None]).astype(np.float16).astype(np.float32)
+    found = found_steps(halved)
+    common = np.gcd.reduce(integers.astype(int), axis=1)  # of channels whose integers have a divisor, that is the step
+    np.testing.assert_allclose(found[common == 1], step[common == 1], rtol=2e-3)
+    np.testing.assert_array_equal(codes(halved, found)[common == 1], integers[common == 1])
+    weight = rng.standard_normal((5, 40)).astype(np.float32)
+    np.testing.assert_array_equal(found_steps(weight), steps(weight))
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_weights_fitted_to_a_level_are_rounded_so_that_outputs_change_least(groups: int) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((groups, 500, 6)) @ rng.standard_normal((groups, 6, 24)) + 0.3 * rng.standard_normal((groups, 500, 24))
+    weight = rng.standard_normal((6 * groups, 24)).astype(np.float32)
+
+    def off(given: np.ndarray) -> float:
+        return float(np.square(x @ (given - weight).reshape(groups, -1, 24).transpose(0, 2, 1)).sum())
+
+    nearest = codes(weight, steps(weight)) * steps(weight)[:, None]
+    stored = representable(weight, x.transpose(0, 2, 1) @ x)
+    assert off(stored) < 0.5 * off(nearest)
+    np.testing.assert_allclose(stored / steps(weight)[:, None], np.rint(stored / steps(weight)[:, None]), atol=1e-4)
 
 
 def chain(activation: Activation) -> Graph:
