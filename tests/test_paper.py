@@ -107,7 +107,8 @@ def test_results_are_put_between_the_marks_of_the_page(tables: ModuleType, tmp_p
             folder = out / f"{tables.TABLES[number].run}{'_plain' * (condition == tables.PLAIN)}"
             folder.mkdir(parents=True)
             (folder / f"table{number}.json").write_text(json.dumps(content(tables, number, condition)))
-    (out / "activities" / "figure7.svg").write_text("<svg/>")
+    for run, shown in (("activities", 7), ("keywords", 9)):
+        (out / run / f"figure{shown}.svg").write_text("<svg/>")
     monkeypatch.setattr(tables, "PAGE", page)
     tables.write(out)
     text = page.read_text()

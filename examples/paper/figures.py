@@ -52,7 +52,7 @@ def figure7(replays: Sequence[Replay], samples: Samples, path: Path) -> None:
         for edge in np.flatnonzero(samples.groups[1:] != samples.groups[:-1]) + 1:
             for axes in (top, bottom):
                 axes.axvline(edge, color="0.6", linewidth=0.8, linestyle=":")
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
 
 
@@ -72,7 +72,7 @@ def figure8(replays: Sequence[Replay], samples: Samples, path: Path) -> None:
     axes.set(xlabel="cost relative to the exact network", ylabel="agreement with the exact network, %")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
 
 
@@ -90,7 +90,7 @@ def figure9(replays: Sequence[Replay], samples: Samples, path: Path) -> None:
     level.set_title(title(replays[0]), fontsize=9, loc="left")
     savings(saved, replays)
     saved.set_xlabel("utterance")
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
 
 

@@ -51,37 +51,38 @@ def promise(content: Content, what: str) -> str:
     )
 
 
-def section(number: int, calibrated: Content, plain: Content) -> str:
-    """One table under its heading, with what is to be known beside it."""
+def section(number: int, calibrated: Content, plain: Content | None) -> str:
+    """One table under its heading, with what is to be known beside it. plain: None where it was not run."""
     lines = [
         f"### Table {number}: {calibrated['title']}",
         "",
         "| strategy | paper | paper's knobs | calibrated | calibrated, against a level of that cost | verdict |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for own, simple in zip(calibrated["rows"], plain["rows"], strict=True):
+    beside = [{"ours": None, "goal": None}] * len(calibrated["rows"]) if plain is None else plain["rows"]
+    for own, simple in zip(calibrated["rows"], beside, strict=True):
         verdicts = [f"paper: {own['verdict']}"] if own["verdict"] else []
         verdicts += [f"goal: {own['goal']}"] if own["goal"] else []
         verdicts += [f"goal with the paper's knobs: {simple['goal']}"] if simple["goal"] else []
         cells = [named(own), at_cost(own["paper"]), at_cost(simple["ours"]), at_cost(own["ours"]), gained(own["against_static"])]
         lines.append(f"| {' | '.join([*cells, '; '.join(verdicts)])} |")
-    notes = [f"Levels, cost (loss if kept): calibrated {levels(calibrated)}; with the paper's knobs {levels(plain)}."]
+    conditions = [(calibrated, "calibrated"), *([] if plain is None else [(plain, "with the paper's knobs")])]
+    notes = [f"Levels, cost (loss if kept): {'; '.join(f'{words} {levels(content)}' for content, words in conditions)}."]
     if calibrated["goal"]:
-        notes.append("Goal: at most {:g} point(s) at a cost of {:g}.".format(*calibrated["goal"]))
-    if "guarantee" in calibrated:
-        notes += [promise(calibrated, "calibrated"), promise(plain, "with the paper's knobs")]
+        notes.append("Goal: a loss of at most {:g} at a cost of {:g}.".format(*calibrated["goal"]))
+    notes += [promise(content, words) for content, words in conditions if "guarantee" in content]
     shown, words = FIGURES[number]
     picture = f"![Figure {shown}: {words}](pictures/paper_figure{shown}.svg)"
-    return "\n".join([*lines, "", "\n".join(notes), "", picture, "", f"Figure {shown}, calibrated: {words}."])
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes), "", picture, "", f"Figure {shown}, calibrated: {words}."])
 
 
 def page(contents: Sequence[Content]) -> str:
-    """All tables of which both conditions are there."""
+    """All tables that were run, calibrated at least."""
     known = {(content["table"], content["condition"]): content for content in contents}
-    complete = [number for number in sorted(FIGURES) if (number, CALIBRATED) in known and (number, PLAIN) in known]
+    numbers = [number for number in sorted(FIGURES) if (number, CALIBRATED) in known]
     device = contents[0]["device"]
     intro = (
         "Loss in percentage points against the exact network [95 % interval] at a cost relative to it; costs measured on"
         f" {device['name']}, {device['isa']}, {device['threads']} thread(s), {device['runtime']}."
     )
-    return "\n\n".join([intro, *(section(number, known[number, CALIBRATED], known[number, PLAIN]) for number in complete)])
+    return "\n\n".join([intro, *(section(number, known[number, CALIBRATED], known.get((number, PLAIN))) for number in numbers)])

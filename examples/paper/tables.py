@@ -239,9 +239,10 @@ def write(out: Path) -> None:
     _, _, after = rest.partition(end)
     contents = [json.loads(found.read_text(encoding="utf-8")) for found in sorted(out.glob("*/table*.json"))]
     PAGE.write_text(f"{before}{begin}\n{page(contents)}\n{end}{after}", encoding="utf-8")
-    for number, (shown, _) in FIGURES.items():
-        if (drawn := out / TABLES[number].run / f"figure{shown}.svg").exists():
-            shutil.copy(drawn, PAGE.parent / "pictures" / f"paper_figure{shown}.svg")
+    for content in contents:
+        if content["condition"] == CALIBRATED:
+            shown, _ = FIGURES[content["table"]]
+            shutil.copy(out / TABLES[content["table"]].run / f"figure{shown}.svg", PAGE.parent / "pictures" / f"paper_figure{shown}.svg")
 
 
 def main() -> None:
