@@ -95,7 +95,7 @@ class Perforation:
         return Approximation(output=lambda y: perforate(y, what.stride, what.offset, fitted.get("fill")))
 
     def prepare(self, setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Mapping[str, npt.NDArray[Any]]:
-        """For a fitted setting fill float32[3, O]: weights of the lines before and after, and what is added."""
+        """For a fitted setting fill float32[S, 3, O]: of each skipped line the weights of the lines before and after, and what is added."""
         what = parse(setting)
         if not what.fitted:
             return {}
@@ -127,8 +127,9 @@ class Perforation:
         kept[list(skipped(len(lines), what.stride, what.offset))] = False
         if kept.all():
             return tables
-        mean = np.repeat(np.array([[0.5], [0.5], [0.0]], np.float32), len(tables.bias), axis=1)
-        fill = Fill(FILL, "rows" if axis == "rows" else "columns", kept, fitted.get("fill", mean))
+        mean = np.tile(np.array([[0.5], [0.5], [0.0]], np.float32), (int((~kept).sum()), len(tables.bias)))
+        constants = fitted["fill"].reshape(mean.shape) if what.fitted else mean
+        fill = Fill(FILL, "rows" if axis == "rows" else "columns", kept, constants)
         # Columns before rows: a column's fill reads only computed rows, a row's fill reads whole rows.
         fills = (*tables.fills, fill) if axis == "rows" else (fill, *tables.fills)
         if axis == "rows":

@@ -20,8 +20,8 @@ def perforate_rows(y: Floats, stride: int, offset: int, fill: Floats | None = No
     """Replace rows offset, offset + stride, ... by the mean of their neighbours; a border row has its one neighbour twice.
 
     y: float32[N, O, H, W], the exact result before residual and activation; stride >= 2. A single row stays as it is: there is
-    nothing to interpolate from. fill: float32[3, O], per channel the weights of the row before and the row after, and what is added;
-    None for their mean.
+    nothing to interpolate from. fill: float32[S, 3, O], of each skipped row and channel the weights of the rows before and after, and what is
+    added; None for their mean.
     """
     return _interpolate(y, skipped(y.shape[2], stride, offset), 2, fill)
 
@@ -45,7 +45,7 @@ def _interpolate(y: Floats, lines: Iterable[int], axis: int, fill: Floats | None
     if fill is None:
         out[skipped] = (y[before] + y[after]) / np.float32(2)
     else:
-        first, second, added = fill[:, :, None, None]
+        first, second, added = np.expand_dims(fill.transpose(1, 2, 0), 5 - axis)  # as out[skipped], but for the images
         out[skipped] = y[before] * first + y[after] * second + added
     return out
 

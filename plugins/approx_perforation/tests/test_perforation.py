@@ -90,12 +90,12 @@ def test_a_fitted_fill_is_the_least_squares_solution_and_nearer_than_the_mean(ax
     fitted = fit.fill(y, axis, stride, offset)
     lines = np.moveaxis(y, 2 if axis == "rows" else 3, 0).astype(np.float64)  # [L, N, O, P]
     wanted, before, after = (lines[which] for which in neighbours(len(lines), skipped(len(lines), stride, offset)))
-    for channel in range(3):
-        b, a, t = (values[:, :, channel].ravel() - values[:, :, channel].mean() for values in (before, after, wanted))
+    for line, channel in np.ndindex(len(wanted), 3):
+        b, a, t = (values[line, :, channel].ravel() - values[line, :, channel].mean() for values in (before, after, wanted))
         held = np.sqrt(fit.RIDGE * (b @ b + a @ a) / 2)
         rows = np.vstack([np.stack([b, a], axis=1), held * np.eye(2)])
         expected = np.linalg.lstsq(rows, np.append(t, [held / 2, held / 2]), rcond=None)[0]
-        np.testing.assert_allclose(fitted[:2, channel], expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(fitted[line, :2, channel], expected, rtol=1e-4, atol=1e-5)
     for seed, surely_nearer in ((0, (0, 1, 2)), (1, (0, 1))):  # 1: lines that nothing was fitted to; of a walk the mean says all there is
         y = correlated(seed)
         ours, means = (((perforate(y, stride, offset, fill) - y) ** 2).mean((0, 2, 3)) for fill in (fitted, None))

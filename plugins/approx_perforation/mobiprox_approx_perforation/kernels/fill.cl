@@ -1,5 +1,6 @@
 // Interpolates the skipped lines of a perforated convolution from the computed ones; a border line has its one neighbour twice.
-// Constants, per channel: the weights of the line before and the line after, and what is added. 1/2, 1/2 and 0 give the very mean.
+// Constants of each skipped line, per channel: the weights of the line before and the line after, and what is added. 1/2, 1/2 and 0 give the
+// very mean.
 // descriptor: as in core's kernels/README.md, "Fill".
 // Unit: some positions across the axis, all lines of them, in one channel vector of one image. No unit reads what another writes.
 // The operator's last fill also adds the residual and applies the activation, to all lines.
@@ -16,11 +17,11 @@ UNIT void perforation_fill(global uchar *arena, global const int *descriptor, in
     const int lines = computed[-1], stride = descriptor[1], finishing = descriptor[10], added = descriptor[11] >= 0, other = descriptor[14];
     const int code = descriptor[16];
     const float alpha = BITS(17), beta = BITS(18), low = BITS(19), high = BITS(20);
-    global const float *weights = FLOATS(descriptor[21]) + v * VL;
-    const VEC before = VECTOR(weights), after = VECTOR(weights + descriptor[22]), shift = VECTOR(weights + 2 * descriptor[22]);
+    global float *constants = FLOATS(descriptor[21] + v * VL);
+    const int channels = descriptor[22];
 
     for (int p = first; p < last; p++) {
-        global float *at = output + positions[p];
+        global float *at = output + positions[p], *own = constants;
         VEC known = VECTOR(at + (computed[0] ? 0 : stride)); // raw sum of the nearest computed line; the neighbours of a skipped one are computed
         for (int line = 0; line < lines; line++, at += stride) {
             VEC y;
@@ -29,7 +30,9 @@ UNIT void perforation_fill(global uchar *arena, global const int *descriptor, in
                 if (!finishing) continue;
                 y = known;
             } else {
-                y = known * before + (line + 1 < lines ? VECTOR(at + stride) : known) * after + shift;
+                VEC next = line + 1 < lines ? VECTOR(at + stride) : known;
+                y = known * VECTOR(own) + next * VECTOR(own + channels) + VECTOR(own + 2 * channels);
+                own += 3 * channels;
             }
             if (finishing) {
                 if (added) y = y + VECTOR(residual + line * other + others[p]);
