@@ -80,7 +80,8 @@ def assemble(
 ) -> tuple[str, tuple[str, ...]]:
     """Source and function names (sorted: the cases of the network kernel) for the functions `used`, and for labels.
 
-    Functions that nothing uses stay in the text, unwrapped: the compiler drops them.
+    Functions that nothing uses stay in the text, unwrapped: the compiler drops them. Of the three ways to launch, a build may define the one
+    that it wants: ONLY_OPERATORS, ONLY_NETWORK or ONLY_TEAM. Each holds all functions once, and compiling them is most of the work.
     """
     functions = tuple(sorted({*used, LABEL}))
     parts = [preamble(device), kernel_text("common.cl"), *(kernel_text(name) for name in STATIC_FILES), kernel_text("tiles.cl")]
@@ -140,13 +141,14 @@ def _chain(chain: Chain) -> str:
 
 def _wrap(functions: Sequence[str]) -> str:
     """One kernel per function: a work-item is a unit; the row is found by its index."""
-    return "\n".join(
+    kernels = "\n".join(
         f"kernel void run_{name}(global uchar *arena, global const int *rows, int row) {{\n"
         f"    int unit = get_global_id(0);\n"
         f"    if (unit < rows[row * ROW + 1]) {name}(arena, rows + row * ROW + 2, unit);\n"
         f"}}"
         for name in functions
     )
+    return f"#if !defined(ONLY_NETWORK) && !defined(ONLY_TEAM)\n{kernels}\n#endif"
 
 
 def _network_kernel(functions: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ static int serve(global uchar *arena, global const int *row, global int *next, g
 }
 #define AWAIT(row, finished) { while (FINISHED(finished) < (row)[1]); mem_fence(CLK_GLOBAL_MEM_FENCE); }
 
+#if !defined(ONLY_OPERATORS) && !defined(ONLY_TEAM)
 kernel void network(global uchar *arena, global const int *rows, global const int *program, global int *counters, int capacity, int epoch,
                     int start, int count) {
     global int *mine = counters + epoch * (1 + 2 * capacity), *other = counters + (1 - epoch) * (1 + 2 * capacity);
@@ -45,6 +46,7 @@ kernel void network(global uchar *arena, global const int *rows, global const in
         AWAIT(row, finished + l)
     }
 }
+#endif
 
 // The same by a team, for runtimes with a device that works on the calling thread: who calls leads and does not wait for anybody to wake;
 // helpers linger between inferences and join in while the gate is open. Launched with patience 0 it leads, else it helps, until it has
@@ -53,6 +55,7 @@ kernel void network(global uchar *arena, global const int *rows, global const in
 // counters: int[64 + 2 * capacity], zeroed once: 0 the gate, 16 helpers inside, 32 and 33 start and count, 48 helpers that linger (the
 // host adds those it launches), then the next unit to claim and the units finished of each launch. Who looks into the gate after it has
 // said that it is inside, and finds it open, is waited for; so nobody is left behind in an inference that is over.
+#if !defined(ONLY_OPERATORS) && !defined(ONLY_NETWORK)
 static void join_in(global uchar *arena, global const int *rows, global const int *program, int count, global int *next, global int *finished) {
     for (int l = 0; l < count; l++) {
         global const int *row = rows + program[l] * ROW;
@@ -86,3 +89,4 @@ kernel void team(global uchar *arena, global const int *rows, global const int *
     }
     CHANGE(counters + 48, -1);
 }
+#endif

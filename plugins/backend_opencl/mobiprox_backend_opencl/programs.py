@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from .runner import OpenCLDevice
 
 MAGIC = b"mobiprox program 1\n"
-OPTIONS: tuple[str, ...] = ()
-"""Of the compiler. Part of the key, should there ever be any."""
 MOST_BYTES = 1 << 29
 """Of all entries; beyond it the oldest go."""
 
@@ -98,7 +96,7 @@ class CachedProgram:
             rest = rest[end:]
         context = self._device.context
         try:
-            return _quietly(cl.Program(context, context.devices, binaries))
+            return _quietly(cl.Program(context, context.devices, binaries), self._device)
         except (cl.Error, ValueError):
             return None
 
@@ -107,14 +105,19 @@ def _key(device: OpenCLDevice, plan: ExecutionPlan) -> str:
     """Of everything that decides what the compiler makes of a source. PoCL's device version names the processor it compiles for."""
     info = device.info
     versions = [(handle.name, handle.version) for handle in device.context.devices]
-    parts = (plan.source, OPTIONS, info.name, info.driver, info.runtime, versions, device.by_operator)
+    parts = (plan.source, _options(device), info.name, info.driver, info.runtime, versions)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def _quietly(program: Any) -> Any:
+def _options(device: OpenCLDevice) -> list[str]:
+    """Of the compiler: the one way to launch that the device uses, so that the others are not compiled."""
+    return ["-DONLY_OPERATORS" if device.by_operator else "-DONLY_NETWORK" if device.helpers is None else "-DONLY_TEAM"]
+
+
+def _quietly(program: Any, device: OpenCLDevice) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return program.build(list(OPTIONS), cache_dir=False)  # one cache is enough
+        return program.build(_options(device), cache_dir=False)  # one cache is enough
 
 
 def _compile(device: OpenCLDevice, plan: ExecutionPlan) -> Any:
@@ -122,7 +125,7 @@ def _compile(device: OpenCLDevice, plan: ExecutionPlan) -> Any:
     import pyopencl as cl
 
     try:
-        return _quietly(cl.Program(device.context, plan.source))
+        return _quietly(cl.Program(device.context, plan.source), device)
     except cl.Error as fault:
         saved = Path(tempfile.mkdtemp(prefix="mobiprox-")) / f"{plan.name}.cl"
         saved.write_text(plan.source)
