@@ -92,7 +92,7 @@ TABLES: Mapping[int, Table] = {
         ),
         True,
         ((1.0, 0.45), None),
-        1.0,
+        2.0,
     ),
     5: Table(
         "keywords under varying noise",
@@ -121,7 +121,7 @@ TABLES: Mapping[int, Table] = {
         ),
         False,
         ((5.0, 0.45), None),
-        2.5,
+        5.0,
     ),
 }
 """Values of the paper: MobileNet on 15 users (4), the Honk network (5), agreement of 10 users (6)."""
