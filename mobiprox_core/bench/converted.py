@@ -37,7 +37,8 @@ class Ncnn:
         with TemporaryDirectory(prefix="mobiprox-bench-") as folder:
             shutil.copy(task.model, Path(folder, "net.onnx"))  # pnnx writes beside what it reads
             parameters, weights = Path(folder, "net.ncnn.param"), Path(folder, "net.ncnn.bin")
-            _convert([pnnx.EXEC_PATH, "net.onnx", "fp16=0", f"inputshape={shapes}"], weights)
+            options = {"fp16": 0, "inputshape": shapes}
+            _convert([pnnx.EXEC_PATH, "net.onnx", *(f"{option}={value}" for option, value in options.items())], weights)
             layers = [line.split()[0] for line in parameters.read_text().splitlines()[FIRST_LAYER:]]
             if unknown := sorted({layer for layer in layers if ncnn.layer_to_index(layer) < 0}):
                 raise ValueError(f"it has no layer {', '.join(unknown)}")
