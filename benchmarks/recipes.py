@@ -8,13 +8,15 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from mobiprox_core import pipeline, profile
+from mobiprox_core import measure, pipeline, profile
 from mobiprox_core.experiment import Experiment
 from mobiprox_core.interfaces import Progress
 from mobiprox_core.plugins import Registry
 
-EFFORT = pipeline.Effort(profile=profile.Effort(output_s=100.0))
-"""Longer than by default: with dozens of operators, what a setting changes is else seen on too few inputs to tell good ones from lucky ones."""
+EFFORT = pipeline.Effort(profile=profile.Effort(output_s=100.0), measure=measure.Effort(least=28))
+"""Longer than by default: with dozens of operators, what a setting changes is else seen on too few inputs to tell good ones from lucky ones,
+and of candidates that are corrected one by one, few would be measured.
+"""
 
 
 def search(experiment: Experiment, registry: Registry, out: Path, effort: pipeline.Effort = EFFORT) -> Mapping[str, Any]:

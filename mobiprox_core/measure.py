@@ -107,9 +107,9 @@ class Measurer:
         """A few candidates over the whole range, then more of those whose loss can be borne; levels are chosen from what is left.
 
         The first round tells what the profile's predictions are worth, and scales them. Each later one looks where those before it leave
-        the border of what can be borne. Its candidates are halved twice on growing parts of the data; those left are timed, and what may
-        be on the front by that timing is timed again, longer. improve: what to measure besides, from all points so far, generation by
-        generation until there is nothing.
+        the border of what can be borne. Its candidates are halved twice on growing parts of the data; those left are timed. In the end
+        all are timed side by side, and what may be on the front by that timing once more, longer. improve: what to measure besides, from
+        all points so far, generation by generation until there is nothing.
         """
         started = perf_counter()
         spread = evenly(candidates, self.effort.first)
@@ -132,6 +132,7 @@ class Measurer:
             if not children:
                 break
             points |= self.points(children, judge, exact.latency_ms)
+        points = self.timed_again(points)
         checked = [self.refused(point, judge, demands) for point in points.values() if point.configuration.settings]
         points |= {point.configuration: point for point in checked}
         usable = [point for point in checked if point.upper <= demands.max_loss and not point.refused]
@@ -192,6 +193,14 @@ class Measurer:
             )
             self.observe(points[configuration])
         return points
+
+    def timed_again(self, points: Mapping[Configuration, OperatingPoint]) -> dict[Configuration, OperatingPoint]:
+        """All of them side by side, so that no round's quiet or busy moment counts for its points alone."""
+        timed = self.timed("latency of all", list(points), self.effort.round_s / 2)
+        return {
+            point.configuration: replace(point, latency_ms=ms, latency_ci_ms=ci)
+            for point, (ms, ci) in zip(points.values(), timed, strict=True)
+        }
 
     def confirmed(self, points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
         """The same points with their latency measured longer, with none but them side by side."""
