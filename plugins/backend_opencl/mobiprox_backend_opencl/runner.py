@@ -32,6 +32,8 @@ TEAM_INTS = 64
 """Of a team's counters, before those of the launches; see core's `network.cl`."""
 LINGERING = 48
 """Which of them tells how many helpers linger."""
+SHARE = 49
+"""Which of them tells what share of the units that are left a claim takes: 1 / 2^share."""
 LINGER_MS = 0.5
 """How long a helper looks for work in vain: the time between two inferences that follow each other."""
 TRIED_PATIENCE = 100_000
@@ -485,6 +487,7 @@ class _Team:
         self._launch = cl.enqueue_nd_range_kernel
         self._queue, self._kernel, self._counters = device.helpers, kernel, counters.host
         self._size = device.info.threads - 1
+        self._counters[SHARE] = self._size.bit_length()
         for _ in range(2):  # the first compiles
             begin = perf_counter()
             self.call()
