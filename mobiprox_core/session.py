@@ -350,7 +350,7 @@ def checked_setting(
     for knobs in setting:
         if knobs.technique not in techniques:
             raise UsageError(f"no technique is called '{knobs.technique}'", where=name, mend=_meant(knobs.technique, techniques))
-        if knobs not in offered and techniques[knobs.technique].needs_statistics(knobs) and not fitted:
+        if knobs not in offered and not fitted and _needs_statistics(techniques[knobs.technique], knobs):
             raise UsageError(
                 f"'{knobs}' is fitted to calibration inputs, and there are none",
                 where=name,
@@ -362,6 +362,13 @@ def checked_setting(
     if len(set(slots)) < len(slots):
         raise UsageError(f"'{setting}' sets one thing twice", where=name, mend="take settings of different kinds")
     return setting
+
+
+def _needs_statistics(technique: Technique, knobs: KnobSetting) -> bool:
+    try:
+        return technique.needs_statistics(knobs)
+    except InfeasibleSetting:  # it means nothing to the technique, so it is not offered either
+        return False
 
 
 def _spelt(offered: set[KnobSetting], wanted: KnobSetting) -> list[str]:

@@ -389,7 +389,7 @@ def test_an_engine_that_nobody_asked_for_is_left_out_with_its_reason(monkeypatch
     """Installed by its modules, but of a name that the worker does not know: it cannot load there."""
     stranger = engines.Rival("stranger", (), "", engines.Torch)
     monkeypatch.setitem(engines.RIVALS, "stranger", stranger)
-    monkeypatch.setattr(comparison, "installed", lambda: ("stranger",))
+    monkeypatch.setattr(comparison, "installed", lambda **_: ("stranger",))
     result = comparison.bench(comparison.Request(DIGITS, rounds=1, block_s=0.01))
     assert "stranger" in result["left_out"]["stranger"]
     assert [c["engine"] for c in result["contenders"]] == ["mobiprox"]

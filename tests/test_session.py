@@ -237,7 +237,7 @@ def test_operators_tell_their_legal_settings(model_file: Path) -> None:
     [
         ({"conv9": "fp16"}, "no operator called 'conv9'\n  did you mean 'conv"),
         ({"conv1": "perforaton(axis=rows, offset=1, stride=2)"}, "no technique is called 'perforaton'\n  did you mean 'perforation'"),
-        ({"conv1": "perforation(axis=rows, offset=1, stride=9)"}, "not legal for this operator\n  did you mean 'perforation(axis=rows"),
+        ({"conv1": "perforation(axis=rows, offset=9, stride=2)"}, "not legal for this operator\n  did you mean 'perforation(axis=rows"),
         ({"conv1": "perforation(axis=rows, offset=0, stride=2) + perforation(axis=rows, offset=1, stride=3)"}, "sets one thing twice"),
         ({"conv1": "perforation("}, "is not a knob setting"),
     ],

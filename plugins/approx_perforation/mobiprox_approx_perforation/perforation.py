@@ -77,6 +77,10 @@ class Perforation:
         fitted = tuple(KnobSetting(NAME, (*setting.params, ("fill", "fitted"))) for setting in mean)
         return {"mean": mean, "auto": mean + fitted, "fitted": fitted}[options.get("fill", FILLS[0])]
 
+    def options_of(self, setting: KnobSetting) -> Options:
+        what = parse(setting)
+        return {"axes": [what.axis], "strides": [what.stride], "fill": "fitted" if what.fitted else "mean"}
+
     def slot(self, setting: KnobSetting) -> str:
         return parse(setting).axis
 
