@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobiprox_core import plugins, reference
+from mobiprox_core import plugins, reference, testing
 from mobiprox_core.configuration import Configuration, KnobSetting, Setting
 from mobiprox_core.errors import InfeasibleSetting
 from mobiprox_core.graph import Graph
@@ -259,3 +262,20 @@ def test_a_strategy_with_a_hidden_memory_is_found() -> None:
 
     with pytest.raises(AssertionError):
         StrategyContract().test_it_is_pure(Offer(), {}, [None])  # type: ignore[arg-type,list-item]
+
+
+def test_a_contract_that_is_not_told_what_to_test_says_so(tmp_path: Path) -> None:
+    contracts = sorted(name for name in testing.__all__ if name.endswith("Contract") and name != "Contract")
+    assert len(contracts) > 9
+    lines = [f"from mobiprox_core.testing import {', '.join(contracts)}", *(f"class Test{name}({name}): pass" for name in contracts)]
+    (tmp_path / "test_them.py").write_text("\n".join(lines) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "test_them.py"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert [name for name in contracts if f"{name} needs a fixture `" not in done.stdout] == []
+    assert "contract.py" not in done.stdout  # the message alone, not where it comes from

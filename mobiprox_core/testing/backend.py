@@ -19,7 +19,7 @@ from mobiprox_core.interfaces import Approximation, Backend, Device, DeviceRepor
 from mobiprox_core.lowering import lower
 from mobiprox_core.plan import DeviceInfo
 
-from .contract import Contract
+from .contract import Contract, missing
 from .graphs import RELU
 from .offer import check_description, check_loads_lightly
 
@@ -81,7 +81,7 @@ class BackendContract(Contract):
 
     @pytest.fixture
     def backend(self) -> Backend:
-        raise NotImplementedError("a BackendContract needs a fixture `backend` that returns your backend")
+        missing("BackendContract", "backend", "your backend")
 
     @pytest.fixture
     def options(self) -> Options:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
+
+import pytest
 
 
 class Contract:
@@ -27,6 +29,11 @@ class Contract:
                     f"{cls.__qualname__}.{name} takes the place of a test of the contract; "
                     "a known deviation is @pytest.mark.xfail(reason='...', strict=True), with super() called"
                 )
+
+
+def missing(contract: str, fixture: str, what: str) -> NoReturn:
+    """Ends a test: the class that subclasses a contract has not said what is tested. Told without a traceback, the mend is all there is to it."""
+    pytest.fail(f"{contract} needs a fixture `{fixture}` that returns {what}", pytrace=False)
 
 
 def _excused(test: Any) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from mobiprox_core.errors import DataError
 from mobiprox_core.interfaces import Dataset, Options, Samples
 
-from .contract import Contract
+from .contract import Contract, missing
 from .offer import check_description, check_loads_lightly, path_options
 
 
@@ -28,7 +28,7 @@ class DatasetContract(Contract):
 
     @pytest.fixture
     def dataset(self) -> Dataset:
-        raise NotImplementedError("a DatasetContract needs a fixture `dataset` that returns your data set")
+        missing("DatasetContract", "dataset", "your data set")
 
     @pytest.fixture
     def options(self) -> Options:

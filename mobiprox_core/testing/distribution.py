@@ -11,7 +11,7 @@ import pytest
 from mobiprox_core import doctor, hookspecs, plugins
 from mobiprox_core.plugins import Plugin
 
-from .contract import Contract
+from .contract import Contract, missing
 
 
 class DistributionContract(Contract):
@@ -22,7 +22,7 @@ class DistributionContract(Contract):
 
     @pytest.fixture
     def plugin(self) -> str:
-        raise NotImplementedError("a DistributionContract needs a fixture `plugin` that returns the name of your entry point")
+        missing("DistributionContract", "plugin", "the name of your entry point")
 
     @pytest.fixture
     def source(self) -> Path | None:

@@ -17,7 +17,7 @@ from mobiprox_core.lowering import lower
 from mobiprox_core.plan import DeviceInfo, ExecutionPlan
 
 from . import backend
-from .contract import Contract
+from .contract import Contract, missing
 from .offer import check_description, check_loads_lightly
 
 
@@ -29,7 +29,7 @@ class ExecutorContract(Contract):
 
     @pytest.fixture
     def executor(self) -> Any:
-        raise NotImplementedError("an ExecutorContract needs a fixture `executor` that returns your executor")
+        missing("ExecutorContract", "executor", "your executor")
 
     @pytest.fixture
     def options(self) -> Options:

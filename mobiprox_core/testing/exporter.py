@@ -18,7 +18,7 @@ from mobiprox_core.measurement import OperatingPoint
 from mobiprox_core.plan import DeviceInfo
 
 from .backend import LEVELS, Damped, network
-from .contract import Contract
+from .contract import Contract, missing
 from .offer import check_description, check_loads_lightly
 from .strategy import calibrations
 
@@ -31,7 +31,7 @@ class ExporterContract(Contract):
 
     @pytest.fixture
     def exporter(self) -> Exporter:
-        raise NotImplementedError("an ExporterContract needs a fixture `exporter` that returns your exporter")
+        missing("ExporterContract", "exporter", "your exporter")
 
     @pytest.fixture
     def options(self) -> Options:

@@ -16,7 +16,7 @@ from mobiprox_core.errors import ExperimentError, MobiproxError
 from mobiprox_core.interfaces import Frontend, Options
 from mobiprox_core.network import Network
 
-from .contract import Contract
+from .contract import Contract, missing
 from .offer import check_description, check_loads_lightly, path_options
 
 
@@ -28,7 +28,7 @@ class FrontendContract(Contract):
 
     @pytest.fixture
     def frontend(self) -> Frontend:
-        raise NotImplementedError("a FrontendContract needs a fixture `frontend` that returns your frontend")
+        missing("FrontendContract", "frontend", "your frontend")
 
     @pytest.fixture
     def options(self) -> Options:

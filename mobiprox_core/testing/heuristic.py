@@ -10,7 +10,7 @@ import pytest
 from mobiprox_core.configuration import EXACT, EXACT_CONFIGURATION, Setting
 from mobiprox_core.interfaces import Candidate, Heuristic, OperatorProfile, Options, Profile, SettingProfile
 
-from .contract import Contract
+from .contract import Contract, missing
 from .offer import check_description, check_loads_lightly
 
 COUNT = 30
@@ -24,7 +24,7 @@ class HeuristicContract(Contract):
 
     @pytest.fixture
     def heuristic(self) -> Heuristic:
-        raise NotImplementedError("a HeuristicContract needs a fixture `heuristic` that returns your heuristic")
+        missing("HeuristicContract", "heuristic", "your heuristic")
 
     @pytest.fixture
     def options(self) -> Options:

@@ -9,7 +9,7 @@ import pytest
 
 from mobiprox_core.interfaces import Meter, Options
 
-from .contract import Contract
+from .contract import Contract, missing
 from .offer import check_description, check_loads_lightly
 
 LEAST_W, MOST_W = 0.05, 5000.0
@@ -24,7 +24,7 @@ class MeterContract(Contract):
 
     @pytest.fixture
     def meter(self) -> Meter:
-        raise NotImplementedError("a MeterContract needs a fixture `meter` that returns your meter")
+        missing("MeterContract", "meter", "your meter")
 
     @pytest.fixture
     def options(self) -> Options:

@@ -9,7 +9,7 @@ import pytest
 
 from mobiprox_core.interfaces import Metric, Options, Truth
 
-from .contract import Contract
+from .contract import Contract, missing
 from .offer import check_description, check_loads_lightly
 
 SAMPLES, WIDTH = 200, 6
@@ -23,7 +23,7 @@ class MetricContract(Contract):
 
     @pytest.fixture
     def metric(self) -> Metric:
-        raise NotImplementedError("a MetricContract needs a fixture `metric` that returns your measure")
+        missing("MetricContract", "metric", "your measure")
 
     @pytest.fixture
     def options(self) -> Options:

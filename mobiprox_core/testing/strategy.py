@@ -13,7 +13,7 @@ import pytest
 from mobiprox_core.adaptation import agreement
 from mobiprox_core.interfaces import ClassConfidence, LevelCalibration, Observation, Options, Rerun, Strategy, StrategyOffer
 
-from .contract import Contract
+from .contract import Contract, missing
 from .offer import check_description, check_loads_lightly
 
 CLASSES = 4
@@ -33,7 +33,7 @@ class StrategyContract(Contract):
 
     @pytest.fixture
     def offer(self) -> StrategyOffer:
-        raise NotImplementedError("a StrategyContract needs a fixture `offer` that returns your StrategyOffer")
+        missing("StrategyContract", "offer", "your StrategyOffer")
 
     @pytest.fixture
     def options(self) -> Options:

@@ -27,7 +27,7 @@ from mobiprox_core.tables import FLOAT32, Tables
 
 from . import graphs, statistics
 from . import tables as meaning
-from .contract import Contract
+from .contract import Contract, missing
 from .offer import check_description, check_loads_lightly
 from .statistics import Observed
 
@@ -59,7 +59,7 @@ class TechniqueContract(Contract):
 
     @pytest.fixture
     def technique(self) -> Technique:
-        raise NotImplementedError("a TechniqueContract needs a fixture `technique` that returns your technique")
+        missing("TechniqueContract", "technique", "your technique")
 
     @pytest.fixture
     def options(self) -> Options:
