@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, Protocol
@@ -109,7 +110,7 @@ def unmeasured(plan: ExecutionPlan) -> Bundle:
     return Bundle(plan, Choice("native", {}), points, (calibration,) * len(points))
 
 
-class ServedRunner:
+class ServedRunner(ABC):
     """A plan in a serving runtime. Whoever derives from it says how commands get there: `_ask`."""
 
     def __init__(self, plan: ExecutionPlan) -> None:
@@ -118,9 +119,9 @@ class ServedRunner:
         self._choice: Mapping[str, Any] = {"do": "level", "level": 0}
         self._chosen: Mapping[str, Any] | None = None  # what the runtime was last told
 
+    @abstractmethod
     def _ask(self, command: Mapping[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], bytes]:
         """As `ask`, in the present process of the runtime."""
-        raise NotImplementedError
 
     @property
     def variants(self) -> tuple[int, ...]:
