@@ -29,6 +29,7 @@ from recipes import put
 from mobiprox_core import plugins
 from mobiprox_core.batches import BATCH
 from mobiprox_core.bench import engines
+from mobiprox_core.bench.task import Task
 from mobiprox_core.configuration import EXACT, Configuration, Setting
 from mobiprox_core.graph import Operator
 from mobiprox_core.interfaces import Device, Runner
@@ -111,7 +112,7 @@ class Bench:
         return Setting(tuple(fitting)) if fitting else EXACT
 
     def quantised_by_onnxruntime(self) -> Path:
-        return Path(engines.quantised(engines.Task(str(self.file), 1, (), calibrate=self.inputs), str(self.folder)))
+        return Path(engines.quantised(Task(str(self.file), 1, (), calibrate=self.inputs), str(self.folder)))
 
     def session(self, file: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
         import onnxruntime

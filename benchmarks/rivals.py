@@ -28,6 +28,7 @@ from mobiprox_core import experiment as experiments
 from mobiprox_core import pipeline, plugins
 from mobiprox_core.bench import engines
 from mobiprox_core.bench.comparison import EXACT, Request, bench
+from mobiprox_core.bench.task import Task
 from mobiprox_core.plugins import Registry
 from mobiprox_core.progress import ProgressPrinter
 from mobiprox_core.resolve import Resolved, resolve
@@ -96,7 +97,7 @@ def quantised_losses(resolved: Resolved, model: Path, calibrate: np.ndarray) -> 
     """Percentage points of test data that each quantised engine loses against the exact network."""
     test = resolved.test
     assert test.labels is not None
-    task = engines.Task(str(model), 1, (test.inputs[:1],), calibrate=calibrate)
+    task = Task(str(model), 1, (test.inputs[:1],), calibrate=calibrate)
     exact = _share(_onnxruntime(str(model)), test.inputs, test.labels)
     losses = {}
     with TemporaryDirectory() as folder:

@@ -30,6 +30,7 @@ from mobiprox_core.bench.comparison import Contender
 from mobiprox_core.bench.pool import Process
 from mobiprox_core.bench.ratios import Block
 from mobiprox_core.bench.settings import configuration
+from mobiprox_core.bench.task import Task
 from mobiprox_core.cli import main
 from mobiprox_core.configuration import EXACT_CONFIGURATION, Setting
 from mobiprox_core.errors import DeviceError, LoweringError, UsageError
@@ -353,7 +354,7 @@ def test_an_engine_with_a_format_of_its_own_computes_what_the_file_means(engine:
     file, x = convolution(tmp_path, onnx.helper.make_node("Relu", ["y"], ["z"], "relu"))
     expected = onnx.reference.ReferenceEvaluator(file).run(None, {"x": x})[0]
     before = set(tmp_path.iterdir())
-    loaded = engines.load(engine, engines.Task(file, 1, (x,), threads=1))
+    loaded = engines.load(engine, Task(file, 1, (x,), threads=1))
     (output,) = loaded.run()
     np.testing.assert_allclose(output.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5)
     assert loaded.about["version"]
@@ -367,7 +368,7 @@ def test_a_file_that_a_converter_refuses_is_an_error_with_its_words(engine: str,
     (tmp_path / "text.onnx").write_text("no model")
     x = np.zeros((1, 4), np.float32)
     with pytest.raises(LoweringError, match=f"{engine} cannot run 'text'") as error:
-        engines.load(engine, engines.Task(str(tmp_path / "text.onnx"), 1, (x,), threads=1))
+        engines.load(engine, Task(str(tmp_path / "text.onnx"), 1, (x,), threads=1))
     assert error.value.mend == f"leave {engine} out of --against"
 
 
@@ -379,9 +380,9 @@ def test_ncnn_names_the_layers_that_it_lacks_and_takes_no_batches(tmp_path: Path
     }
     file, x = convolution(tmp_path, onnx.helper.make_node("Slice", ["y", *every_other], ["z"], "slice"), **every_other)
     with pytest.raises(LoweringError, match=r"ncnn cannot run 'odd': it has no layer Tensor\.slice"):
-        engines.load("ncnn", engines.Task(file, 1, (x,), threads=1))
+        engines.load("ncnn", Task(file, 1, (x,), threads=1))
     with pytest.raises(LoweringError, match="one input at a time, not 2"):
-        engines.load("ncnn", engines.Task(file, 2, (np.concatenate([x, x]),), threads=1))
+        engines.load("ncnn", Task(file, 2, (np.concatenate([x, x]),), threads=1))
 
 
 @pytest.mark.opencl

@@ -23,6 +23,7 @@ from .peak import HOW
 from .pool import Process
 from .ratios import Block, Round
 from .settings import configuration
+from .task import Task
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -217,7 +218,7 @@ def _statistics(
     if not any(techniques[part.technique].needs_statistics(part) for part in parts):
         return lambda op: None
     device = registry.get("backend", request.backend).open(request.options or {})
-    return engines.calibration(engines.Task(task["model"], task["batch"], (), calibrate=np.load(task["calibrate"])), device)
+    return engines.calibration(Task(task["model"], task["batch"], (), calibrate=np.load(task["calibrate"])), device)
 
 
 def _task(network: Network, batch: int, inputs: Sequence[Floats], calibrate: Floats, folder: Path) -> dict[str, Any]:

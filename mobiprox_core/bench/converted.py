@@ -16,7 +16,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from ..interfaces import Floats
-    from .engines import Task
+    from .task import Task
 
 FIRST_LAYER = 2
 """The line of ncnn's .param file that its first layer is in."""

@@ -12,12 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from ..configuration import Configuration
 from ..errors import LoweringError, MobiproxError, UsageError
 from ..plugins import did_you_mean
 from .converted import Mnn, Ncnn
+from .task import Engine, Task
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -28,34 +29,6 @@ OURS = "mobiprox"
 
 QUANTISED = 0.5
 """What a quantised engine may be off, relative to the greatest element of an output: enough to tell whether it ran at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What to load. batch: that of the file. threads: None for the engine's own choice.
-
-    backend, options, configurations: for Mobiprox alone; configurations as `Configuration.to_json` gives them.
-    calibrate: float32[N, ...], inputs that quantised engines and fitted settings are calibrated with.
-    """
-
-    model: str
-    batch: int
-    inputs: tuple[Floats, ...]
-    threads: int | None = None
-    backend: str = ""
-    options: Mapping[str, Any] | None = None
-    configurations: Sequence[Mapping[str, str]] = ()
-    calibrate: Floats | None = None
-
-
-class Engine(Protocol):
-    """A loaded network. about: version, threads and whatever else a number should be reported with; JSON."""
-
-    @property
-    def about(self) -> Mapping[str, Any]: ...
-
-    def run(self) -> tuple[Floats, ...]:
-        """One inference on the task's inputs, as an application sees it: NumPy arrays in and out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,10 @@ from typing import Any
 
 from ..errors import MobiproxError
 from . import engines
-from .engines import OURS, Engine, Mobiprox, Task
+from .engines import OURS, Mobiprox
 from .noise import Clock, Load
 from .ratios import quantile
+from .task import Engine, Task
 
 SETTLE_S = 0.01
 MOST_SETTLE_S = 1.0
