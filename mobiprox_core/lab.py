@@ -241,13 +241,8 @@ def scores(output: Floats | tuple[Floats, ...]) -> Floats:
 
 
 def median_and_ci(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Median of values[R], and the half-width of its 95 % confidence interval (order statistics: no distribution is assumed)."""
-    import numpy as np
-
-    ordered = np.sort(values)
-    half = 0.98 * np.sqrt(len(ordered))
-    low, high = max(0, int(np.floor(len(ordered) / 2 - half))), min(len(ordered) - 1, int(np.ceil(len(ordered) / 2 + half)))
-    return float(np.median(ordered)), float(ordered[high] - ordered[low]) / 2
+    """Median of values[R], and the half-width of its 95 % confidence interval."""
+    return _quantile_and_ci(values, 0.5)
 
 
 def undisturbed(values: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -256,12 +251,17 @@ def undisturbed(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     What is timed alone for microseconds either has the cores or shares them: other work only ever adds, to more than half of the
     values at times, and then a median compares one setting's share with another's luck.
     """
+    return _quantile_and_ci(values, 0.25)
+
+
+def _quantile_and_ci(values: npt.NDArray[np.float64], share: float) -> tuple[float, float]:
+    """The interval is that of order statistics: no distribution is assumed."""
     import numpy as np
 
-    ordered, count = np.sort(values), len(values)
-    half = 1.96 * np.sqrt(count * 0.25 * 0.75)
-    low, high = max(0, int(np.floor(count / 4 - half))), min(count - 1, int(np.ceil(count / 4 + half)))
-    return float(ordered[count // 4]), float(ordered[high] - ordered[low]) / 2
+    ordered, last = np.sort(values), len(values) - 1
+    middle, half = share * len(values), 1.96 * np.sqrt(len(values) * share * (1 - share))
+    low, high = max(0, int(np.floor(middle - half))), min(last, int(np.ceil(middle + half)))
+    return float(np.quantile(ordered, share)), float(ordered[high] - ordered[low]) / 2
 
 
 def side_by_side(samples: Sequence[npt.NDArray[np.float64]]) -> list[tuple[float, float]]:

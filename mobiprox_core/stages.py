@@ -18,7 +18,7 @@ from .configuration import EXACT_CONFIGURATION, Configuration
 from .energy import meter_at
 from .errors import TargetMissed
 from .interfaces import Candidate, ClassConfidence, LevelCalibration, Profile, Progress, ProgressSink
-from .lab import Lab, median_and_ci
+from .lab import Lab, side_by_side
 from .labelling import with_labels
 from .ledger import Journal, Json, Ledger, digest, digest_file, shared_journal, write_json
 from .measure import Front, Measurer
@@ -42,7 +42,6 @@ BUNDLE = "bundle"
 
 CANDIDATES_PER_LEVEL = 32
 """How many a heuristic is asked for; a part of them is measured."""
-
 
 TOGETHER_S = 0.3
 """Seconds of timing per technique that may pay more together."""
@@ -168,19 +167,23 @@ class Stages:
         def work(journal: Journal) -> None:
             rng = np.random.default_rng(experiment.seed)
             found = self.resolved.heuristic.search(profile, wanted.options, CANDIDATES_PER_LEVEL * wanted.levels, rng)
-            found = together.twins(profile, found, self.pays_together(profile))
+            found = together.twins(profile, found, self.pays_together(profile, journal))
             write_json(self.ledger.folder / CANDIDATES, candidates_to_json(found))
 
         self.ledger.stage("search", inputs, [CANDIDATES], work)
         return candidates_from_json(self.read(CANDIDATES))
 
-    def pays_together(self, profile: Profile) -> dict[str, float]:
+    def pays_together(self, profile: Profile, journal: Journal) -> Mapping[str, float]:
         """Techniques that save clearly more when all operators take them than the profile's sum says, and by how many milliseconds."""
         spread = together.widespread(profile)
         if not spread:
             return {}
-        exact, *others = map(median_and_ci, self.lab.time([EXACT_CONFIGURATION, *spread.values()], TOGETHER_S * (len(spread) + 1)))
-        more = {name: together.beyond(profile, spread[name], exact[0], ms) for name, (ms, _) in zip(spread, others, strict=True)}
+        known = journal.recall("together", list(spread))
+        if known is None:
+            timed = self.lab.time([EXACT_CONFIGURATION, *spread.values()], TOGETHER_S * (len(spread) + 1))
+            known = journal.note("together", list(spread), value=[ms for ms, _ in side_by_side(timed)])
+        exact, *others = known
+        more = {name: together.beyond(profile, spread[name], exact, ms) for name, ms in zip(spread, others, strict=True)}
         return {name: ms for name, ms in more.items() if ms > 0}
 
     def measure(self, candidates: Sequence[Candidate], found: Profile) -> Front:
