@@ -122,6 +122,11 @@ class UnsupportedOperator(LoweringError):
 class InfeasibleSetting(LoweringError):
     """A setting that means nothing for this operator; searches skip it."""
 
+    @classmethod
+    def unfitted(cls, setting: object, where: str, mend: str = "give calibration inputs") -> InfeasibleSetting:
+        """A setting that is fitted to calibration inputs, where there are none."""
+        return cls(f"'{setting}' is fitted to calibration inputs, and there are none", where=where, mend=mend)
+
 
 class DeviceError(MobiproxError):
     """No such device, or a driver that failed."""

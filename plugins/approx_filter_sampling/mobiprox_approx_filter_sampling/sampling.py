@@ -132,11 +132,7 @@ class FilterSampling:
             return {}
         _require_filters(setting, operator)
         if statistics is None:
-            raise InfeasibleSetting(
-                f"'{setting}' is fitted to calibration inputs, and there are none",
-                where=operator.name,
-                mend="give calibration inputs, or take a setting without refit and choose",
-            )
+            raise InfeasibleSetting.unfitted(setting, operator.name, "give calibration inputs, or take a setting without refit and choose")
         from . import fit
 
         known = statistics

@@ -261,9 +261,7 @@ def _change(grid: Grid, role: Role, statistics: Statistics) -> npt.NDArray[np.fl
 def _known(setting: KnobSetting, operator: Operator, statistics: Statistics | None) -> Statistics:
     _require(setting, operator)
     if statistics is None:
-        raise InfeasibleSetting(
-            f"'{setting}' is fitted to calibration inputs, and there are none", where=operator.name, mend="give calibration inputs"
-        )
+        raise InfeasibleSetting.unfitted(setting, operator.name)
     return statistics
 
 

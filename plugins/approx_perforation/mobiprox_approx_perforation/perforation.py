@@ -105,11 +105,7 @@ class Perforation:
             return {}
         _require_convolution(setting, operator)
         if statistics is None:
-            raise InfeasibleSetting(
-                f"'{setting}' is fitted to calibration inputs, and there are none",
-                where=operator.name,
-                mend="give calibration inputs, or leave out fill=fitted",
-            )
+            raise InfeasibleSetting.unfitted(setting, operator.name, "give calibration inputs, or leave out fill=fitted")
         from . import fit
 
         known = statistics

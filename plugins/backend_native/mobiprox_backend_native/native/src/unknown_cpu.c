@@ -13,7 +13,7 @@ enum { RECORD_BYTES = 1024 }; /* where the pointer is looked for, from the start
 
 static const char unknown[] = "generic";
 
-/* The most able processor that every LLVM since 12 knows and that does no more than this one; as in the Python backend. */
+/* The most able processor that every LLVM since 12 knows and that does no more than this one, by the flags that compilers can ask for. */
 static const char *stand_in(void) {
     __builtin_cpu_init();
     int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
