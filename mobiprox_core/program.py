@@ -38,8 +38,8 @@ PLAIN = Form("float32", "float", 4, "write_float", "read_float")
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance of a generated function: template file (without .cl), its macros (such as the register tile), storage, the forms in
-    which it reads (convolutions: the residual) and writes, and what of the file is instantiated."""
+    """One instance of a generated function: template file (without .cl; or a technique's function, for any form), its macros (such as the
+    register tile), storage, the forms in which it reads (convolutions and fills: the residual) and writes, and what of the file is instantiated."""
 
     template: str
     macros: tuple[tuple[str, int], ...] = ()
@@ -85,9 +85,11 @@ def assemble(
     """
     functions = tuple(sorted({*used, LABEL}))
     parts = [preamble(device), kernel_text("common.cl"), *(kernel_text(name) for name in STATIC_FILES), kernel_text("tiles.cl")]
-    parts += [f"// from {source.origin}\n{source.text}" for source in sources]
+    given = {source: f"// from {source.origin}\n{source.text}" for source in sources}
+    parts += [text for source, text in given.items() if not source.any_form]
+    brought = {function: text for source, text in given.items() if source.any_form for function in source.functions}
     wanted = sorted({*(Instance(family) for family in FAMILIES), *instances}, key=lambda i: i.name)
-    parts += [_instantiate(instance) for instance in wanted if isinstance(instance, Instance)]
+    parts += [_instantiate(i, brought.get(i.template) or kernel_text(f"{i.template}.cl")) for i in wanted if isinstance(i, Instance)]
     parts += [_chain(chain) for chain in wanted if isinstance(chain, Chain)]
     parts += [_wrap(functions)]
     if device.kind == "cpu":
@@ -118,7 +120,7 @@ def _isa(device: DeviceInfo) -> str:
     return f'__attribute__((target("{targets}"){width}))' if targets else ""
 
 
-def _instantiate(instance: Instance) -> str:
+def _instantiate(instance: Instance, text: str) -> str:
     macros = DEFAULT_STORAGE | dict(instance.storage.defines)
     for role, form in (("S", instance.reads), ("Y", instance.writes)):
         macros |= {f"{role}_TYPE": form.type, f"READ_{role}": form.read, f"WRITE_{role}": form.write}
@@ -126,7 +128,7 @@ def _instantiate(instance: Instance) -> str:
     macros |= {macro: str(value) for macro, value in instance.macros}
     defined = [f"#define {macro} {value}" for macro, value in macros.items()]
     undone = [f"#undef {macro.partition('(')[0]}" for macro in macros]
-    return "\n".join([*defined, kernel_text(f"{instance.template}.cl"), *undone])
+    return "\n".join([*defined, text, *undone])
 
 
 def _chain(chain: Chain) -> str:

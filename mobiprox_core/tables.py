@@ -72,13 +72,15 @@ class Fill:
 
     function: the technique's kernel. axis: which lines were skipped. kept: bool[H] or bool[W], True where computed. constants: float32[n, O],
     numbers per output channel that the function reads. The last fill of an operator adds the residual and applies the activation; see
-    `kernels/README.md` for its row.
+    `kernels/README.md` for its row. any_form: whether the function is of a source with `any_form`, so that it reads the residual and
+    writes the output in whatever forms; one that is not reads and writes float32, and what wants another form is converted.
     """
 
     function: str
     axis: Literal["rows", "columns"]
     kept: npt.NDArray[np.bool_]
     constants: npt.NDArray[np.float32] | None = None
+    any_form: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,9 +110,11 @@ class KernelSource:
     """OpenCL functions that a technique brings: ``void NAME(global uchar *arena, global const int *descriptor, int unit)``.
 
     text may use everything that core's `kernels/common.cl` defines. functions: the names it defines, for the network kernel.
-    origin: the file, for error messages.
+    origin: the file, for error messages. any_form: the text is compiled once for every pair of forms that its functions read and write;
+    their names are written ``MEMBER(NAME)``.
     """
 
     origin: str
     text: str
     functions: tuple[str, ...]
+    any_form: bool = False

@@ -54,27 +54,21 @@ def emit_tables(b: Builder, op: Operator, tables: Tables) -> None:
     layout = b.output.layout
     assert layout is not None
     fills = sorted(tables.fills, key=lambda fill: fill.axis)  # columns, then rows: the first works on computed rows only
-    residual = _residual(b, op) if op.residual is not None else None
-    added = b.reads.get("residual", PLAIN)
-    if residual is not None and fills:
-        residual, added = b.restored(residual, added), PLAIN
-    written, origin = (PLAIN, b.output.origin) if fills or storage.finish is not None else b.target()
-    at_output = _output_pixels(layout, tables)
-    if residual is None or fills:
-        at_residual, residual_row = np.zeros_like(at_output), (-1, 0)
-    else:
-        assert residual.layout is not None
-        first = b.stored(residual, added) + residual.layout.origin * added.element_bytes // 4
-        at_residual, residual_row = _output_pixels(residual.layout, tables), (first, residual.layout.strides[1])
+    ends = _ends(b, op, any_form=storage.finish is None and all(fill.any_form for fill in fills[-1:]))
+    inner, activation = (_Ends(b.output.origin), NO_ACTIVATION) if fills else (ends, activation_row(op.activation))
+    at_output = at_residual = _output_pixels(layout, tables)
+    residual_row = (-1, 0)
+    if inner.residual is not None:
+        at_residual, residual_row = _output_pixels(inner.residual, tables), (inner.residual_origin, inner.residual.strides[1])
     work = _Sum(
         b,
         op,
         tables,
         read,
         np.stack([read.pixels, at_output, at_residual]),
-        (origin, layout.strides[1], *residual_row, *(NO_ACTIVATION if fills else activation_row(op.activation))),
-        written,
-        added,
+        (inner.origin, layout.strides[1], *residual_row, *activation),
+        inner.writes,
+        inner.adds,
     )
     first = len(b.launches)
     shares = None
@@ -83,11 +77,37 @@ def emit_tables(b: Builder, op: Operator, tables: Tables) -> None:
     else:
         shares = work.products()
     for fill in fills:
-        _emit_fill(b, op, tables, fill, layout, residual, fill is fills[-1], shares)
+        last = fill is fills[-1]
+        _emit_fill(b, tables, fill, layout, ends if last else inner, activation_row(op.activation) if last else None, shares)
     if shares is not None:
         b.chain(first, [np.arange(len(shares.fills))[:, None], shares.fills])
     if storage.finish is not None:
-        b.launch(storage.finish, *row_by_row(layout, origin, layout, origin))
+        b.launch(storage.finish, *row_by_row(layout, ends.origin, layout, ends.origin))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Where and in which form a result goes, and what is added to it before; residual: its layout, None where nothing is added."""
+
+    origin: int
+    writes: Form = PLAIN
+    residual: Layout | None = None
+    residual_origin: int = -1
+    adds: Form = PLAIN
+
+
+def _ends(b: Builder, op: Operator, any_form: bool) -> _Ends:
+    """Of a whole operator. any_form: whether its last function reads and writes what it is told; else float32, converted before and after."""
+    residual, layout, adds, first = None, None, b.reads.get("residual", PLAIN), -1
+    if op.residual is not None:
+        residual = _residual(b, op)
+        if not any_form:
+            residual, adds = b.restored(residual, adds), PLAIN
+        layout = residual.layout
+        assert layout is not None
+        first = b.stored(residual, adds) + layout.origin * adds.element_bytes // 4
+    writes, origin = b.target() if any_form else (PLAIN, b.output.origin)
+    return _Ends(origin, writes, layout, first, adds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,9 +390,9 @@ def granules(taps: Ints, weight: npt.NDArray[np.float32], size: int) -> tuple[In
 
 
 def _emit_fill(
-    b: Builder, op: Operator, tables: Tables, fill: Fill, layout: Layout, residual: View | None, last: bool, shares: _Shares | None
+    b: Builder, tables: Tables, fill: Fill, layout: Layout, ends: _Ends, last: tuple[int, ...] | None, shares: _Shares | None
 ) -> None:
-    """One pass that computes skipped lines; see kernels/README.md for its row."""
+    """One pass that computes skipped lines; see kernels/README.md for its row. last: the activation, which the last one applies."""
     axis, across = (2, 3) if fill.axis == "rows" else (3, 2)
     positions = np.arange(layout.extent[3]) if fill.axis == "rows" else tables.rows
     per_unit = max(1, len(positions) // (4 * b.device.threads)) if b.device.kind == "cpu" else 1
@@ -381,16 +401,22 @@ def _emit_fill(
     chunks = -(-len(positions) // per_unit)
     vectors = -(-layout.extent[1] // b.device.vector)
     residual_row: tuple[int, ...] = (-1, 0, 0, 0, 0)
-    if last and residual is not None:
-        assert residual.layout is not None
-        strides = residual.layout.strides
-        residual_row = (residual.origin, *strides[:2], strides[axis], b.table(positions * strides[across], "residual"))
+    if ends.residual is not None:
+        strides = ends.residual.strides
+        residual_row = (ends.residual_origin, *strides[:2], strides[axis], b.table(positions * strides[across], "residual"))
     kept = b.constant(np.array([len(fill.kept), *fill.kept], dtype=np.int32), "kept")
     at = b.table(positions * layout.strides[across], "across")
-    row = (kept, layout.strides[axis], at, len(positions), per_unit, chunks, b.output.origin, layout.strides[0], vectors, layout.strides[1])
-    activation = activation_row(op.activation) if last else NO_ACTIVATION
     lanes = vectors * b.device.vector
     constants = -1
     if fill.constants is not None:
         constants = b.constant(np.pad(fill.constants, ((0, 0), (0, lanes - fill.constants.shape[1]))), "fill")
-    b.launch(fill.function, layout.extent[0] * vectors * chunks, (*row, int(last), *residual_row, *activation, constants, lanes))
+    row: tuple[int, ...] = (
+        *(kept, layout.strides[axis], at, len(positions), per_unit, chunks, b.output.origin, layout.strides[0], vectors, layout.strides[1]),
+        *(int(last is not None), *residual_row, *(last or NO_ACTIVATION), constants, lanes),
+    )
+    function = fill.function
+    if fill.any_form:
+        instance = Instance(function, reads=ends.adds.kind, writes=ends.writes.kind)
+        b.instances.add(instance)
+        function, row = function + instance.suffix, with_forms((*row, ends.origin), ends.writes, ends.adds)
+    b.launch(function, layout.extent[0] * vectors * chunks, row)

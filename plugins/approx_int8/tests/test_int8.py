@@ -299,6 +299,31 @@ def test_neighbours_hand_bytes_on_and_pool_them(which: str) -> None:
 
 
 @pytest.mark.opencl
+@pytest.mark.parametrize("second", ["exact", "perforation(axis=columns, offset=0, stride=3)"])
+@pytest.mark.parametrize("which", list(BODIES)[:1])
+def test_perforated_neighbours_hand_bytes_on(which: str, second: str) -> None:
+    """Skipped lines are filled in on float sums; bytes are what is written, and what is added to them."""
+    graph = chain(Activation("tanh"))
+    device, info = BODIES[which]
+    techniques = {
+        "int8": WithDotProduct() if "dot_product" in which else Quantised(),
+        "perforation": kit.installed().get("technique", "perforation"),
+    }
+    setting = Setting.parse(f"int8(activations=7) + perforation(axis=rows, offset=1, stride=2) + {second}".removesuffix(" + exact"))
+    level = Configuration(dict.fromkeys(("a", "b", "op"), setting))
+    plan = lower(graph, info, techniques, {}, [level], statistics=known(graph))
+    picked = [o.variants[v] for o, v in zip(plan.operators, plan.levels[1], strict=True)]
+    converted = [launch.function for variant in picked for launch in variant.launches if launch.function.startswith(("convert", "restore"))]
+    assert converted == ["convert_to_bytes"], "only the network's input is converted"
+    x = graphs.inputs(graph)
+    (expected,) = reference.run(graph, x, level, techniques, known(graph))
+    runner = device.load(plan)
+    runner.set_level(1)
+    assert kit.difference(np.asarray(runner.run(*x)), expected) < 1e-2
+    runner.close()
+
+
+@pytest.mark.opencl
 @pytest.mark.parametrize("which", list(BODIES)[:1])
 def test_a_tensor_that_somebody_reads_exactly_is_kept_as_float_too(which: str) -> None:
     graph = chain(Activation("relu", low=0.0))

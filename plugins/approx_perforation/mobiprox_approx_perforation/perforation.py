@@ -129,7 +129,7 @@ class Perforation:
             return tables
         mean = np.tile(np.array([[0.5], [0.5], [0.0]], np.float32), (int((~kept).sum()), len(tables.bias)))
         constants = fitted["fill"].reshape(mean.shape) if what.fitted else mean
-        fill = Fill(FILL, "rows" if axis == "rows" else "columns", kept, constants)
+        fill = Fill(FILL, "rows" if axis == "rows" else "columns", kept, constants, any_form=True)
         # Columns before rows: a column's fill reads only computed rows, a row's fill reads whole rows.
         fills = (*tables.fills, fill) if axis == "rows" else (fill, *tables.fills)
         if axis == "rows":
@@ -142,7 +142,7 @@ class Perforation:
         from mobiprox_core.tables import KernelSource
 
         source = files(__package__) / "kernels" / "fill.cl"
-        return (KernelSource(str(source), source.read_text(encoding="utf-8"), (FILL,)),)
+        return (KernelSource(str(source), source.read_text(encoding="utf-8"), (FILL,), any_form=True),)
 
     def lower(self, setting: KnobSetting, operator: Operator, builder: OperatorBuilder) -> bool:
         return False
