@@ -11,15 +11,18 @@ grade affine: a scale and a bias per output channel; with y what the operator gi
 
 grade full: weights and bias; with X the patches of the kept filter elements and W0 the weights so far,
 
-    error(W) = |T - X W|^2 + ridge |W - W0|^2,    ridge = RIDGE * mean over elements of |x|^2,
+    error(W) = |T - X W|^2 + ridge |W - W0|^2,    ridge = strength * mean over elements of |x|^2,
 
-then the affine correction of what fills make of it. Where a setting stores weights in few bits, they are rounded to those before their bias
+then the affine correction of what fills make of it. Every fourth chunk of inputs says how strong the ridge must be: what is fitted to the
+others with that strength leaves the least error there. Where an operator has few positions or many elements weights hardly move then,
+where it has many positions they are free. Where a setting stores weights in few bits, they are rounded to those before their bias
 is fitted. Weights are rounded to half precision, which is how a bundle stores them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -41,16 +44,20 @@ if TYPE_CHECKING:
     from .interfaces import Floats
     from .statistics import Calibration
 
+    Doubles = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
 
-VERSION = 1
+VERSION = 2
 """Of what is computed here; part of the key under which corrections are kept."""
 
-MOST_INPUTS: Mapping[Grade, int] = {"affine": 192, "full": 512}
+MOST_INPUTS: Mapping[Grade, int] = {"affine": 192, "full": 1_024}
 """Calibration inputs that are looked at, evenly spread over those given: two numbers per channel need fewer than weights."""
 
-MOST_ROWS = 24_000
+MOST_ROWS: Mapping[Grade, int] = {"affine": 24_000, "full": 48_000}
 """Output positions that are looked at per operator."""
+
+MOST_TENSOR_BYTES = 512 << 20
+"""Of one activation of all inputs; where that is too little, fewer inputs are looked at."""
 
 MOST_BYTES = 512 << 20
 """Of wanted outputs at these positions, all operators together; where that is too little, fewer positions are looked at."""
@@ -58,7 +65,15 @@ MOST_BYTES = 512 << 20
 _FLUSH_ROWS = 8_192  # patches whose products are summed up in float32 before they are added in float64
 
 SHRINKAGE = 1e-3
-RIDGE = 1e-3
+
+STRENGTHS = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4)
+"""Of the ridge, tried in this order for as long as the error on inputs that are held out falls."""
+
+UNTRIED = 1e-2
+"""Strength where there are too few inputs to hold some out."""
+
+HELD_OUT = 4
+"""One chunk in so many is held out."""
 
 WIDEST = 2_304
 """Filter elements up to which weights are fitted; larger filters are corrected as in grade affine."""
@@ -80,7 +95,8 @@ class Recalibrator:
         self.graph = calibration.graph
         self._progress = progress
         batch, inputs = self.graph.batch, calibration.inputs
-        chosen = inputs[list(evenly(range(len(inputs)), MOST_INPUTS[grade]))]
+        widest = max(int(np.prod(self.graph.shape(op.output))) for op in self.graph.operators) * 4 // batch
+        chosen = inputs[list(evenly(range(len(inputs)), max(1, min(MOST_INPUTS[grade], MOST_TENSOR_BYTES // widest))))]
         self._count = len(chosen)
         self._inputs = [filled(chosen[start : start + batch], batch) for start in range(0, len(chosen), batch)]
         self._fitted = [op for op in self.graph.operators if op.kind in ("conv", "dense")]
@@ -96,7 +112,18 @@ class Recalibrator:
             return {}
         works = {op.name: self._work(op, configuration) for op in self._fitted}
         correctable = self._correctable(configuration)
-        key = [f"recalibrated {VERSION}", self.grade, MOST_INPUTS[self.grade], MOST_ROWS, SHRINKAGE, RIDGE, WIDEST, sorted(correctable)]
+        key = [
+            f"recalibrated {VERSION}",
+            self.grade,
+            self._count,
+            MOST_ROWS[self.grade],
+            SHRINKAGE,
+            STRENGTHS,
+            UNTRIED,
+            HELD_OUT,
+            WIDEST,
+            sorted(correctable),
+        ]
         key += [f"{name}: {configuration[name]}: {_digest(work)}" for name, work in works.items()]
         key += ["representable"] * any(part.representable is not None for work in works.values() for part in work.parts)
         names = [op.name for op in self.graph.operators]
@@ -159,7 +186,7 @@ class Recalibrator:
         batch = self.graph.batch
         size = self.positions(operator) // batch
         outputs = sum(len(op.constants["weight"]) for op in self._fitted)
-        drawn = min(size, max(1, min(MOST_ROWS, MOST_BYTES // (4 * outputs)) // self._count))
+        drawn = min(size, max(1, min(MOST_ROWS[self.grade], MOST_BYTES // (4 * outputs)) // self._count))
         seed = self.calibration.seed, crc32(operator.name.encode())
         at = [
             i % batch * size + np.sort(np.random.default_rng([*seed, i]).choice(size, drawn, replace=False, shuffle=False))
@@ -251,10 +278,11 @@ class _Walk:
     def _weights(self, work: Work, wanted: Floats) -> tuple[Floats, Floats]:
         """Weights [O, T] and bias [O] that give what is wanted, [R, O], at the positions that are computed."""
         sums, start = _Sums(work), 0
-        for x, at in zip(self._tensors[self._operator.inputs[0]], self._rows, strict=True):
+        for number, (x, at) in enumerate(zip(self._tensors[self._operator.inputs[0]], self._rows, strict=True)):
             kept = self._computed(work, at)
             if kept.any():
-                sums.add(forward.patches(work, x, at[kept], self._graph), wanted[start : start + len(at)][kept])
+                part = int(number % HELD_OUT == HELD_OUT - 1)
+                sums.add(forward.patches(work, x, at[kept], self._graph), wanted[start : start + len(at)][kept], part)
             start += len(at)
         return sums.solve()
 
@@ -267,59 +295,104 @@ class _Walk:
         return np.isin(at // width % height, work.tables.rows) & np.isin(at % width, work.tables.columns)
 
 
+@dataclass(frozen=True, slots=True)
+class _Normal:
+    """The normal equations of one operator's weights, per group: means of patches [G, T] and targets [G, O], products without means.
+
+    squares: of what an element sees, its mean included, [G]: the unit of the ridge.
+    """
+
+    mean: Doubles
+    target: Doubles
+    scatter: Doubles
+    cross: Doubles
+    squares: Doubles
+
+    def fitted(self, before: Doubles, strength: float) -> Doubles:
+        """Weights [G, T, O] of least error, towards those before."""
+        ridge = np.where(self.squares > 0, strength * self.squares, 1.0)  # a group that only ever read zeros keeps its weights
+        damped = self.scatter + ridge[:, None, None] * np.eye(self.scatter.shape[1])
+        return np.asarray(before + np.linalg.solve(damped, self.cross - self.scatter @ before))
+
+    def error(self, weight: Doubles) -> float:
+        """Of weights with the best bias, but for a constant."""
+        return float(((self.scatter @ weight - 2 * self.cross) * weight).sum())
+
+
 class _Sums:
-    """The normal equations of one operator's weights under way, per group. Patches are shifted, so that float32 products lose little."""
+    """The normal equations under way, of the inputs that are fitted to and of those held out. Patches are shifted, so that float32
+    products lose little.
+    """
 
     def __init__(self, work: Work) -> None:
         self._work = work
         elements, outputs = work.weight.shape[1], len(work.weight) // work.group
-        self._rows = 0
-        self._shift = np.zeros((work.group, 1, elements), np.float32)
-        self._mean, self._target = np.zeros((work.group, elements)), np.zeros((work.group, outputs))
-        self._scatter, self._cross = np.zeros((work.group, elements, elements)), np.zeros((work.group, elements, outputs))
-        self._waiting: list[tuple[Floats, Floats]] = []
+        self._rows = np.zeros(2)
+        self._shift: Floats | None = None
+        self._mean, self._target = np.zeros((2, work.group, elements)), np.zeros((2, work.group, outputs))
+        self._scatter, self._cross = np.zeros((2, work.group, elements, elements)), np.zeros((2, work.group, elements, outputs))
+        self._waiting: tuple[list[tuple[Floats, Floats]], ...] = ([], [])
 
-    def add(self, x: Floats, y: Floats) -> None:
-        """x: [G, R, T], y: [R, O]."""
-        self._waiting.append((x, y.reshape(len(y), self._work.group, -1).transpose(1, 0, 2)))
-        if sum(x.shape[1] for x, _ in self._waiting) >= _FLUSH_ROWS:
-            self._flush()
+    def add(self, x: Floats, y: Floats, part: int = 0) -> None:
+        """x: [G, R, T], y: [R, O]. part: 1 of inputs held out."""
+        waiting = self._waiting[part]
+        waiting.append((x, y.reshape(len(y), self._work.group, -1).transpose(1, 0, 2)))
+        if sum(x.shape[1] for x, _ in waiting) >= _FLUSH_ROWS:
+            self._flush(part)
 
-    def _flush(self) -> None:
-        if not self._waiting:
+    def _flush(self, part: int) -> None:
+        if not self._waiting[part]:
             return
-        x, y = (np.concatenate(parts, axis=1) for parts in zip(*self._waiting, strict=True))
-        self._waiting.clear()
-        if not self._rows:
+        x, y = (np.concatenate(values, axis=1) for values in zip(*self._waiting[part], strict=True))
+        self._waiting[part].clear()
+        if self._shift is None:
             self._shift = x.mean(1, keepdims=True)
         x -= self._shift
-        self._rows += x.shape[1]
-        self._mean += np.ones(x.shape[1], np.float32) @ x
-        self._target += y.sum(1, dtype=np.float64)
-        self._scatter += x.transpose(0, 2, 1) @ x
-        self._cross += x.transpose(0, 2, 1) @ y
+        self._rows[part] += x.shape[1]
+        self._mean[part] += np.ones(x.shape[1], np.float32) @ x
+        self._target[part] += y.sum(1, dtype=np.float64)
+        self._scatter[part] += x.transpose(0, 2, 1) @ x
+        self._cross[part] += x.transpose(0, 2, 1) @ y
+
+    def _normal(self, *parts: int) -> _Normal:
+        chosen = list(parts)
+        rows = self._rows[chosen].sum()
+        mean, target = self._mean[chosen].sum(0) / rows, self._target[chosen].sum(0) / rows
+        scatter = self._scatter[chosen].sum(0) - rows * mean[:, :, None] * mean[:, None, :]
+        cross = self._cross[chosen].sum(0) - rows * mean[:, :, None] * target[:, None, :]
+        assert self._shift is not None
+        mean = mean + self._shift[:, 0]
+        squares = (np.trace(scatter, axis1=1, axis2=2) + rows * (mean**2).sum(1)) / mean.shape[1]
+        return _Normal(mean, target, scatter, cross, squares)
 
     def solve(self) -> tuple[Floats, Floats]:
         """Weights float32[O, T] and bias float32[O] of least error."""
-        self._flush()
-        weight, bias = self._work.weight, self._work.bias
-        if not self._rows:  # of a very small output perhaps no position is computed that was drawn
-            return weight, bias
-        groups, elements = self._mean.shape
-        mean, target = self._mean / self._rows, self._target / self._rows
-        scatter = self._scatter - self._rows * mean[:, :, None] * mean[:, None, :]
-        cross = self._cross - self._rows * mean[:, :, None] * target[:, None, :]
-        mean = mean + self._shift[:, 0]
-        squares = np.trace(scatter, axis1=1, axis2=2) + self._rows * (mean**2).sum(1)
-        ridge = RIDGE * squares / elements
-        ridge[ridge <= 0] = 1  # a group that only ever read zeros keeps its weights
+        self._flush(0)
+        self._flush(1)
+        weight = self._work.weight
+        if not self._rows.any():  # of a very small output perhaps no position is computed that was drawn
+            return weight, self._work.bias
+        whole = self._normal(0, 1)
+        groups, elements = whole.mean.shape
         before = weight.reshape(groups, -1, elements).transpose(0, 2, 1).astype(np.float64)
-        fitted = before + np.linalg.solve(scatter + ridge[:, None, None] * np.eye(elements), cross - scatter @ before)
+        fitted = whole.fitted(before, self._strength(before))
         stored = np.asarray(fitted.transpose(0, 2, 1).reshape(weight.shape), np.float32)
         for part in self._work.parts:
-            stored = stored if part.representable is None else part.representable(stored, scatter)
-        intercept = target - np.einsum("gt,got->go", mean, stored.reshape(groups, -1, elements))
+            stored = stored if part.representable is None else part.representable(stored, whole.scatter)
+        intercept = whole.target - np.einsum("gt,got->go", whole.mean, stored.reshape(groups, -1, elements))
         return _halved(stored), intercept.ravel().astype(np.float32)
+
+    def _strength(self, before: Doubles) -> float:
+        """Of the ridge: the one with which inputs that are held out are met best."""
+        if not self._rows.all():
+            return UNTRIED
+        fitted_to, held = self._normal(0), self._normal(1)
+        chosen, least = STRENGTHS[0], np.inf
+        for strength in STRENGTHS:
+            if (error := held.error(fitted_to.fitted(before, strength))) >= least:
+                break
+            chosen, least = strength, error
+        return chosen
 
 
 def _affine(given: Floats, wanted: Floats) -> tuple[Floats, Floats]:

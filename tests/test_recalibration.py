@@ -199,13 +199,33 @@ def test_fits_never_do_worse_than_what_they_start_from() -> None:
         sums = recalibration._Sums(work)
         sums.add(x[None].copy(), wanted)
         weight, intercept = sums.solve()
-        ridge = recalibration.RIDGE * float((x.astype(np.float64) ** 2).sum()) / 9
+        ridge = recalibration.UNTRIED * float((x.astype(np.float64) ** 2).sum()) / 9
 
         def objective(w: np.ndarray, b: np.ndarray) -> float:
             return float(((wanted - x @ w.T - b) ** 2).sum() + ridge * ((w - work.weight) ** 2).sum())  # noqa: B023
 
         best_bias = (wanted - x @ work.weight.T).mean(0)
         assert objective(weight, intercept) <= objective(work.weight, best_bias) * 1.001
+
+
+def test_inputs_that_are_held_out_say_how_far_weights_may_move() -> None:
+    rng = np.random.default_rng(0)
+    graph = graphs.dense(rows=(32,), features=9, outputs=4)
+    work = forward.prepared(graph["op"], graph, EXACT, {}, plugins.load().get("backend", "opencl").open({}).info, None)
+    x = rng.normal(size=(4, 20, 9)).astype(np.float32)
+    other = work.weight + rng.normal(size=work.weight.shape)
+
+    def distance(noise: float, held: int) -> float:
+        """Of the fitted weights from those that they start from, relative to how far the right ones are."""
+        sums = recalibration._Sums(work)
+        for part, rows in enumerate(x):
+            sums.add(rows[None].copy(), (rows @ other.T + noise * rng.normal(size=(20, 4))).astype(np.float32), int(part == held))
+        return float(np.linalg.norm(sums.solve()[0] - work.weight) / np.linalg.norm(other - work.weight))
+
+    nobody, last = 4, 3
+    assert abs(distance(0, last) - 1) < 0.01
+    assert distance(100, nobody) > 5, "what noise says, where nobody objects"
+    assert distance(100, last) < distance(100, nobody) / 4
 
 
 def test_a_plan_holds_a_variant_per_correction_and_says_what_they_take(
