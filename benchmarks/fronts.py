@@ -4,8 +4,9 @@
 
 Runs the recipes in examples/calibration (refit, choose, recalibrate: full), and each once more with `refit: off` and `recalibrate: off`.
 Latencies are measured, of whole inferences at batch 1 against the exact network; losses are those on test data, which no choice looked at.
-A run that was interrupted goes on where it was. One JSON per network is left in DIR (runs/fronts), with every level; the table says the
-fastest level that loses at most a point. --write puts it into docs/calibration.md.
+A run that was interrupted goes on where it was. One JSON per network is left in DIR (runs/fronts), with every level; one table says the
+fastest level that loses at most a point, another whether the calibrated front lies on or above the other everywhere. --write puts both
+into docs/calibration.md.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ PAGE = ROOT / "docs" / "calibration.md"
 MARKS = "<!-- fronts: made by benchmarks/fronts.py -->", "<!-- end of fronts -->"
 MOST_LOSS_PP = 1.0
 NEXT = 2
+SAME = 1.01
+"""Speedups that differ by less are the same: the two conditions are measured one after the other."""
 CONDITIONS = ("calibrated", "off")
 
 
@@ -79,6 +82,36 @@ def table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def above(summaries: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: for every uncalibrated level the calibrated one of least test loss that is as fast; how much more it loses where it does."""
+    lines = [
+        "| network | uncalibrated levels | of these, a calibrated one is as fast and loses no more | farthest below, pp | its half-width, pp |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    kept = 0
+    for name, both in summaries.items():
+        calibrated, (_, *others) = (both[condition]["levels"] for condition in CONDITIONS)
+        below = [(short_of(level, calibrated), level["test_qos_loss_ci"]) for level in others]
+        met = sum(more <= 0 for more, _ in below)
+        worst, half = max(below, default=(0.0, 0.0))
+        kept += all(more <= half for more, half in below)
+        cells = [f"{worst:.1f}", f"{half:.1f}"] if worst > 0 else ["", ""]
+        lines.append(f"| `{name}` | {len(others)} | {met} | {' | '.join(cells)} |")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Within the interval of what is lost the calibrated front lies on or above the other everywhere on {kept} of {len(summaries)} networks.",
+        ]
+    )
+
+
+def short_of(level: Mapping[str, Any], front: Sequence[Mapping[str, Any]]) -> float:
+    """By how many points more the best level of a front loses that is at least as fast; infinite where none is."""
+    fast = [loss_pp(other) for other in front if other["speedup"] * SAME >= level["speedup"]]
+    return min(fast, default=float("inf")) - loss_pp(level)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.networks or names:
         measure(name, options.out)
     found = {name: json.loads(file.read_text(encoding="utf-8")) for name in names if (file := options.out / f"{name}.json").exists()}
-    text = table(found)
+    text = f"{table(found)}\n\n{above(found)}"
     print(text)
     if options.write:
         put(f"{text}\n\n{described(next(iter(found.values()))[CONDITIONS[0]])}", PAGE, MARKS)
