@@ -84,6 +84,7 @@ def random_options(rng: np.random.Generator, name: str, levels: int) -> Json:
         again = int(rng.integers(0, levels))
         options |= {"again": again} if rng.random() < 0.5 else {}
         options |= {"level": int(rng.integers(again + 1, levels))} if again + 1 < levels and rng.random() < 0.5 else {}
+        options |= {"change": float(rng.choice([0, 1, rng.random()]))} if rng.random() < 0.5 else {}
         choice = rng.random()
         return options | (
             {"threshold": float(rng.random())}

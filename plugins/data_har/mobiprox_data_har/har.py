@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 TUNE, TEST = (2, 10, 18), (4, 24)
 """Subjects of the official test list, which no network was trained on, in two parts."""
 
+RECORDED = {"recordings": TEST, "rehearsal": TUNE}
+"""Splits of whole recordings, and whose."""
+
 UNLABELLED = -1
 """Marks a sample of a recording that no segment covers."""
 
@@ -30,6 +33,7 @@ class Har:
     - `recordings`: all recordings of the subjects of `test`, one after another in time order, filtered as they come (see
       `preprocessing.Online`), cut into windows that do not overlap. A window belongs to the activity of most of its samples; windows
       with no such activity, or a transition between postures, are left out. Notes say subject and activity, and where it is mixed.
+    - `rehearsal`: the same of the subjects of `tune`, for choosing a strategy and its options.
     """
 
     name = "har"
@@ -39,14 +43,14 @@ class Har:
         "properties": {"path": {**PATH, "description": "Folder with uci_har.npz and hapt.npz."}, "limit": LIMIT},
         "required": ["path"],
     }
-    splits: tuple[str, ...] = ("train", "tune", "test", "recordings")
+    splits: tuple[str, ...] = ("train", "tune", "test", "recordings", "rehearsal")
 
     def load(self, split: str, options: Options, folder: Path) -> Samples:
         if split not in self.splits:
             raise unknown_split(split, self.splits)
         path = located(options["path"], folder)
-        if split == "recordings":
-            samples = _recordings(path / "hapt.npz")
+        if split in RECORDED:
+            samples = _recordings(path / "hapt.npz", RECORDED[split])
             return taken(samples, limited_index(len(samples.inputs), options, stream=True))
         return _windows(path / "uci_har.npz", split, options)
 
@@ -74,7 +78,7 @@ def _windows(path: Path, split: str, options: Options) -> Samples:
     )
 
 
-def _recordings(path: Path) -> Samples:
+def _recordings(path: Path, subjects: tuple[int, ...]) -> Samples:
     import numpy as np
 
     from .preprocessing import WINDOW, Online
@@ -83,7 +87,7 @@ def _recordings(path: Path) -> Samples:
     arrays = read_arrays(path, names, MEND.format(path.name))
     classes = tuple(map(str, arrays["classes"][:6]))
     images, labels, groups, notes = [], [], [], []
-    for recording in np.flatnonzero(np.isin(arrays["subject"], TEST)):
+    for recording in np.flatnonzero(np.isin(arrays["subject"], subjects)):
         first, end = arrays["offset"][recording : recording + 2]
         acceleration = arrays["acc"][:, first:end] * arrays["acc_scale"]
         windows = Online().push(acceleration, arrays["gyro"][:, first:end] * arrays["gyro_scale"])

@@ -108,7 +108,8 @@ class TestWithTheData:
         groups = [set(load(split).groups.tolist()) for split in ("train", "tune", "test")]  # type: ignore[union-attr]
         assert [len(g) for g in groups] == [21, 3, 2]
         assert len(set.union(*groups)) == 26
-        assert set(load("recordings").groups.tolist()) == groups[2]  # type: ignore[union-attr]
+        for split, own in (("recordings", groups[2]), ("rehearsal", groups[1])):
+            assert set(load(split).groups.tolist()) == own  # type: ignore[union-attr]
 
     def test_filtered_recordings_are_the_published_windows(self) -> None:
         with np.load(DATA / "uci_har.npz") as har, np.load(DATA / "hapt.npz") as raw:

@@ -19,6 +19,10 @@ STEPS, PERIOD = 160, 80
 QUIET_DB, LOUD_DB = -80.0, -20.0
 """Power of the noise in the stream, against full scale."""
 
+FURTHEST = 1600
+"""Samples by which a copy of a clip is moved at most, 100 ms; and how much of recorded background is mixed in, at most. As the networks were trained."""
+LOUDEST = 0.1
+
 MEND = "set `path` to the folder that has {}; relative paths start from the folder of the experiment file"
 
 
@@ -26,8 +30,11 @@ class Keywords:
     """Inputs float32[N, 1, 101, 40], MFCC by time and coefficient. Groups: speakers; a silence clip is a group of its own.
 
     - `tune`, `test`: about half of the clips each; no speaker is in both.
+    - `tune_a`, `tune_b`: about half of the clips of `tune` each, no speaker in both; after all of them each once more, moved in time and
+      under recorded background. One to judge by, one to fit to.
     - `stream`: 160 clips of `test`, mixed with noise (half white, half recorded background) whose level rises and falls twice; the
       notes give it in dB against full scale.
+    - `rehearsal`: all clips of `tune` under such noise, for choosing a strategy and its options.
     """
 
     name = "keywords"
@@ -37,7 +44,7 @@ class Keywords:
         "properties": {"path": {**PATH, "description": "Folder with speech_commands.npz."}, "limit": LIMIT},
         "required": ["path"],
     }
-    splits: tuple[str, ...] = ("tune", "test", "stream")
+    splits: tuple[str, ...] = ("tune", "test", "tune_a", "tune_b", "stream", "rehearsal")
 
     def load(self, split: str, options: Options, folder: Path) -> Samples:
         import numpy as np
@@ -49,12 +56,20 @@ class Keywords:
         path = located(options["path"], folder) / "speech_commands.npz"
         arrays = read_arrays(path, ["hi", "lo", "y", "classes", "speaker", "name"], MEND.format(path.name))
         groups = np.where(arrays["speaker"] == "", arrays["name"], arrays["speaker"])
-        tune = tuning_rows(groups, arrays["speaker"] == "")
-        rows = np.flatnonzero(tune if split == "tune" else ~tune)
-        if split == "stream":
-            clips, rows, notes = _noisy(arrays, rows)
+        silent = arrays["speaker"] == ""
+        tune = tuning_rows(groups, silent)
+        rows = np.flatnonzero(~tune if split in ("test", "stream") else tune)
+        if split in ("stream", "rehearsal"):
+            clips, rows, notes = _noisy(arrays, rows, STEPS if split == "stream" else len(rows))
             steps = limited_index(len(rows), options, stream=True)
             clips, rows, notes = clips[steps], rows[steps], notes[steps]
+        elif split.startswith("tune_"):
+            first = tuning_rows(groups[rows], silent[rows], "keywords tune")
+            rows = rows[first if split == "tune_a" else ~first]
+            clips = pcm(arrays, rows) / 32768
+            clips, rows, notes = np.concatenate([clips, _moved(clips, clips[silent[rows]])]), np.tile(rows, 2), None
+            index = limited_index(len(rows), options)
+            clips, rows = clips[index], rows[index]
         else:
             rows = rows[limited_index(len(rows), options)]
             clips, notes = pcm(arrays, rows) / 32768, None
@@ -76,28 +91,43 @@ def pcm(arrays: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64]) -> 
     return np.cumsum((code >> 1) ^ -(code & 1), axis=1).astype(np.int16)
 
 
-def tuning_rows(groups: npt.NDArray[np.str_], silent: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which clips tune, bool[N]: those of groups that come first in random order, until half of the clips; words and silence apart."""
+def tuning_rows(groups: npt.NDArray[np.str_], silent: npt.NDArray[np.bool_], salt: str = "keywords") -> npt.NDArray[np.bool_]:
+    """Which clips tune, bool[N]: those of groups that come first in random order, until half of the clips; words and silence apart.
+
+    Another salt halves them otherwise.
+    """
     import numpy as np
 
     tune = np.zeros(len(groups), dtype=bool)
     for part in (silent, ~silent):
         names, counts = np.unique(groups[part], return_counts=True)
-        order = scattered(names.tolist(), "keywords")
+        order = scattered(names.tolist(), salt)
         before = np.cumsum(counts[order]) - counts[order]
         tune |= part & np.isin(groups, names[order][before < counts.sum() / 2])
     return tune
 
 
+def _moved(clips: npt.NDArray[np.float64], background: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The clips, float64[N, 16000], a little earlier or later, each with some of one clip of background."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    padded = np.pad(clips, ((0, 0), (FURTHEST, FURTHEST)))
+    start = rng.integers(0, 2 * FURTHEST + 1, len(clips))
+    moved = np.stack([clip[at : at + clips.shape[1]] for clip, at in zip(padded, start, strict=True)])
+    loud = rng.uniform(0, LOUDEST, (len(clips), 1))
+    return np.clip(moved + loud * background[rng.integers(0, len(background), len(clips))], -1, 1)
+
+
 def _noisy(
-    arrays: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64]
+    arrays: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64], steps: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.str_]]:
-    """The stream's clips, float64[160, 16000], their rows, and notes."""
+    """The clips of a stream, float64[steps, 16000], their rows, and notes."""
     import numpy as np
 
     rng = np.random.default_rng(0)
     silence = rows[arrays["y"][rows] == 0]
-    rows = rng.permutation(rows)[:STEPS]
+    rows = rng.permutation(rows)[:steps]
     level = QUIET_DB + swell(len(rows), PERIOD, LOUD_DB - QUIET_DB)
     white = rng.standard_normal((len(rows), 16000))
     recorded = pcm(arrays, rng.choice(silence, len(rows))).astype(np.float64)

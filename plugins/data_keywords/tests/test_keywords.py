@@ -101,6 +101,32 @@ class TestWithTheData:
             assert samples.inputs.shape[1:] == (1, 101, 40)
         assert tune.classes[:3] == ("silence", "unknown", "yes")
 
+    def test_the_halves_of_tune_have_no_speaker_in_common_and_every_clip_twice(self) -> None:
+        tune, halves = load("tune"), [load("tune_a"), load("tune_b")]
+        groups = [half.groups for half in halves]
+        assert groups[0] is not None
+        assert groups[1] is not None
+        assert tune.groups is not None
+        assert not set(groups[0]) & set(groups[1])
+        assert set(groups[0]) | set(groups[1]) == set(tune.groups)
+        assert sum(len(half.inputs) for half in halves) == 2 * len(tune.inputs)
+        known = {clip.tobytes() for clip in tune.inputs}
+        for half in halves:
+            count = len(half.inputs) // 2
+            assert half.labels is not None
+            assert abs(count - len(tune.inputs) / 2) < 20
+            assert {clip.tobytes() for clip in half.inputs[:count]} <= known
+            assert not {clip.tobytes() for clip in half.inputs[count:]} & known
+            np.testing.assert_array_equal(half.labels[:count], half.labels[count:])
+
+    def test_the_networks_understand_clips_that_were_moved(self) -> None:
+        runtime = pytest.importorskip("onnxruntime")
+        session = runtime.InferenceSession(str(DATA / "kws_honk_res8.onnx"))
+        half = load("tune_a")
+        right = session.run(None, {"mfcc": half.inputs})[0].argmax(1) == half.labels
+        clean, moved = np.split(right, 2)
+        assert moved.mean() > clean.mean() - 0.06
+
     def test_a_limit_spreads_over_the_split(self) -> None:
         whole, part = load("tune"), load("tune", limit=100)
         assert len(part.inputs) == 100
@@ -116,6 +142,11 @@ class TestWithTheData:
         assert stream.notes is not None
         assert stream.notes[[0, 40, 80, 120]].tolist() == ["noise -80 dB", "noise -20 dB", "noise -80 dB", "noise -20 dB"]
         np.testing.assert_array_equal(load("stream", limit=5).inputs, stream.inputs[:5])
+
+    def test_a_rehearsal_has_the_noise_of_the_stream_and_the_speakers_of_tune(self) -> None:
+        rehearsal, tune = load("rehearsal"), load("tune")
+        assert sorted(rehearsal.groups) == sorted(tune.groups)  # type: ignore[arg-type]
+        assert rehearsal.notes[:160].tolist() == load("stream").notes.tolist()  # type: ignore[index, union-attr]
 
     def test_the_networks_hear_better_where_the_stream_is_quiet(self) -> None:
         runtime = pytest.importorskip("onnxruntime")

@@ -12,12 +12,16 @@ from mobiprox_core.interfaces import LevelCalibration, Observation, Options, Rer
 
 MAX_DISAGREEMENT_PP = 1.0
 
-State = tuple[()]
+CHANGE = 0.0
+
+State = int | None
+"""The label that stood for the input before."""
 
 
 @dataclass(frozen=True, slots=True)
 class CascadeStrategy:
     """first: where every input begins; again: where the unsure ones run again. thresholds: confidence per level with which it is sure.
+    change: how much of what is missing to 1 is added to the threshold of a label that differs from the one before.
 
     It has a threshold for every level because others (a rule, a hand) may let another one run.
     """
@@ -25,14 +29,18 @@ class CascadeStrategy:
     first: int
     again: int
     thresholds: tuple[float, ...]
+    change: float = CHANGE
 
     def start(self) -> State:
-        return ()
+        return None
 
     def step(self, state: State, observation: Observation) -> tuple[State, int]:
-        if observation.level > self.again and observation.confidence < self.thresholds[observation.level]:
-            return state, Rerun(self.again)
-        return state, self.first
+        label, threshold = observation.label, self.thresholds[observation.level]
+        if threshold < CLOSED and state not in (None, label):
+            threshold += self.change * (1 - threshold)
+        if observation.level > self.again and observation.confidence < threshold:
+            return label, Rerun(self.again)
+        return label, self.first
 
 
 class Cascading:
@@ -64,6 +72,13 @@ class Cascading:
                 "description": "the level to begin with, instead of the cheapest to expect",
             },
             "again": {"type": "integer", "minimum": 0, "default": 0, "description": "the level at which inputs run again"},
+            "change": {
+                "type": "number",
+                "minimum": 0,
+                "maximum": 1,
+                "default": CHANGE,
+                "description": "how much surer a label must be that differs from the one before: 0: as sure as others, 1: never sure enough",
+            },
         },
         "required": [],
     }
@@ -79,7 +94,7 @@ class Cascading:
     def create(self, options: Options, levels: Sequence[LevelCalibration]) -> CascadeStrategy:
         """Raises UsageError for a level that does not exist, or levels that were calibrated without agreement."""
         self.check(options)
-        again = checked(self.name, options.get("again", 0), levels)
+        again, change = checked(self.name, options.get("again", 0), levels), float(options.get("change", CHANGE))
         if (threshold := options.get("threshold")) is not None:
             thresholds = tuple(0.0 if number <= again else float(threshold) for number in range(len(levels)))
         else:
@@ -88,6 +103,6 @@ class Cascading:
                 allowed -= known_agreement(again, levels[again]).differing[0]
             thresholds = gates(levels, lambda agreement, k: agreement.differing[k] <= allowed, again)
         if (level := options.get("level")) is None:
-            return CascadeStrategy(cheapest(levels, thresholds, again)[0], again, thresholds)
+            return CascadeStrategy(cheapest(levels, thresholds, again)[0], again, thresholds, change)
         first = again if thresholds[checked(self.name, level, levels)] == CLOSED else level
-        return CascadeStrategy(first, again, thresholds)
+        return CascadeStrategy(first, again, thresholds, change)

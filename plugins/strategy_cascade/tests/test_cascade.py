@@ -50,11 +50,23 @@ def test_where_no_gate_saves_anything_the_exact_network_runs_alone() -> None:
 
 def test_unsure_inputs_run_again_and_the_next_begins_cheaply() -> None:
     strategy = Cascading().create({"max_disagreement_pp": 0}, [EXACT, level(0.2, 0)])
-    assert strategy.step((), Observation(0, 0.6, 1)) == ((), 1)
-    _, chosen = strategy.step((), Observation(0, 0.59, 1))
+    state, chosen = strategy.step(strategy.start(), Observation(0, 0.6, 1))
+    assert (chosen, type(chosen)) == (1, int)
+    state, chosen = strategy.step(state, Observation(0, 0.59, 1))
     assert (chosen, type(chosen)) == (0, Rerun)
-    _, after = strategy.step((), Observation(0, 0.1, 0, rerun=True))
+    _, after = strategy.step(state, Observation(0, 0.1, 0, rerun=True))
     assert (after, type(after)) == (1, int)
+
+
+def test_a_label_that_differs_from_the_one_before_must_be_surer() -> None:
+    strategy = Cascading().create({"threshold": 0.6, "change": 0.5}, [EXACT, level(0.2)])
+    before, _ = strategy.step(strategy.start(), Observation(3, 0.6, 1))  # the first may be anything
+    assert not isinstance(strategy.step(before, Observation(3, 0.6, 1))[1], Rerun)
+    assert isinstance(strategy.step(before, Observation(4, 0.79, 1))[1], Rerun)
+    assert not isinstance(strategy.step(before, Observation(4, 0.8, 1))[1], Rerun)
+    unsure, _ = strategy.step(before, Observation(4, 0.7, 1))
+    now, _ = strategy.step(unsure, Observation(5, 0.1, 0, rerun=True))
+    assert not isinstance(strategy.step(now, Observation(5, 0.7, 1))[1], Rerun), "what stood is the answer of the exact network"
 
 
 def test_a_dearer_level_may_take_the_place_of_the_exact_one() -> None:

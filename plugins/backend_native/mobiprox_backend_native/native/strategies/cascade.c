@@ -6,10 +6,15 @@
 #include "mobiprox_strategy.h"
 
 static const double MAX_DISAGREEMENT_PP = 1;
+enum { NONE = -1 };
 
-/* first: where every input begins; again: where the unsure ones run again. thresholds: per level, the least confidence that stands. */
+/*
+ * first: where every input begins; again: where the unsure ones run again. thresholds: per level, the least confidence that stands.
+ * change: how much of what is missing to 1 is added to the threshold of a label that differs from the one before.
+ */
 typedef struct cascade {
     int first, again;
+    double change;
     double thresholds[];
 } cascade;
 
@@ -26,7 +31,9 @@ static void *refused(const char *why, char *error, size_t error_bytes) {
 static void *create(const mbx_setup *setup, char *error, size_t error_bytes) {
     double number = mbx_option_number(setup->options, "again", 0), level = mbx_option_number(setup->options, "level", -1);
     double given = mbx_option_number(setup->options, "threshold", -1), most = mbx_option_number(setup->options, "max_disagreement_pp", -1);
+    double change = mbx_option_number(setup->options, "change", 0);
     int count = setup->level_count;
+    if (!(change >= 0 && change <= 1)) return refused("option 'change' is a number from 0 to 1", error, error_bytes);
     if (!whole(number) || number >= count) return refused("there is no level of the number in option 'again'", error, error_bytes);
     int again = (int)number, fitted = given < 0, begins = level >= 0 || level < -1;
     if (begins && (!whole(level) || level >= count)) return refused("there is no level of the number in option 'level'", error, error_bytes);
@@ -44,6 +51,7 @@ static void *create(const mbx_setup *setup, char *error, size_t error_bytes) {
     if (fitted && again) allowed -= setup->levels[again].agreement->differing[0]; /* what the first level keeps comes on top */
     for (int n = 0; n < count; n++) self->thresholds[n] = n <= again ? 0 : fitted ? mbx_gate(setup->levels[n].agreement, admits, &allowed) : given;
     self->again = again;
+    self->change = change;
     if (begins)
         self->first = self->thresholds[(int)level] < MBX_CLOSED ? (int)level : again;
     else
@@ -51,14 +59,18 @@ static void *create(const mbx_setup *setup, char *error, size_t error_bytes) {
     return self;
 }
 
-static void start(const void *self, void *state) { (void)self, (void)state; }
+/* The state: the label that stood for the input before. */
+static void start(const void *self, void *state) { (void)self, *(int *)state = NONE; }
 
 static mbx_choice step(const void *of, void *state, const mbx_observation *seen) {
     const cascade *self = of;
-    (void)state;
-    if (seen->level > self->again && seen->confidence < self->thresholds[seen->level]) return (mbx_choice){self->again, 1};
+    double threshold = self->thresholds[seen->level];
+    int *last = state;
+    if (threshold < MBX_CLOSED && *last != NONE && *last != seen->label) threshold += self->change * (1 - threshold);
+    *last = seen->label;
+    if (seen->level > self->again && seen->confidence < threshold) return (mbx_choice){self->again, 1};
     return (mbx_choice){self->first, 0};
 }
 
 extern const mbx_strategy mbx_strategy_cascade;
-const mbx_strategy mbx_strategy_cascade = {"cascade", 0, create, start, step};
+const mbx_strategy mbx_strategy_cascade = {"cascade", sizeof(int), create, start, step};
