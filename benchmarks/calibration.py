@@ -41,7 +41,7 @@ from mobiprox_core.lab import Lab, median_and_ci, scores, through
 from mobiprox_core.lowering import lower
 from mobiprox_core.network import Network
 from mobiprox_core.plugins import Registry
-from mobiprox_core.profile import divergence
+from mobiprox_core.qos import divergence
 from mobiprox_core.recalibration import Recalibrator
 from mobiprox_core.statistics import Calibration
 

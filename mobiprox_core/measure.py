@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import count as count_up
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,8 @@ from .interfaces import Candidate, LevelCalibration, Meter, Profile, Progress, P
 from .lab import Lab, side_by_side, through
 from .ledger import Journal, Json
 from .measurement import OperatingPoint
-from .prediction import POWERS, Latency, RawLoss, Scale, Table, Trust, additive, trust
-from .qos import Judge, Statistics
+from .prediction import POWERS, Expectation, Latency, RawLoss, Scale, Table, Trust, additive, trust
+from .qos import Judge, Loss, Statistics
 from .selection import Demands, choose, contenders, evenly, halved, within_reach
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Measurer:
         self.statistics("tune", judge, [EXACT_CONFIGURATION, *(c.configuration for c in spread)])
         count = self.later_rounds((perf_counter() - started) / (len(spread) + 1))
         points = self.points([c.configuration for c in spread], judge)
+        points, expected = self.reckoned(points, judge, demands.max_loss)
         exact = points[EXACT_CONFIGURATION]
         first = {c: p for c, p in points.items() if c.settings}
         tried: set[Configuration] = set()
@@ -125,13 +127,15 @@ class Measurer:
                 break
             costs = predicted_ms(near, Table.of(profile), first, exact)
             tried |= {c.configuration for c in near}
-            survivors = self.survivors([c.configuration for c in near], costs, judge, demands.max_loss)
+            survivors = self.survivors([c.configuration for c in near], costs, judge, demands.max_loss, expected)
             points |= self.points([near[i].configuration for i in survivors], judge, exact.latency_ms)
+            points, expected = self.reckoned(points, judge, demands.max_loss)
         for generation in count_up():
             children = [c.configuration for c in improve(tuple(points.values()), generation) if c.configuration not in points]
             if not children:
                 break
             points |= self.points(children, judge, exact.latency_ms)
+            points, _ = self.reckoned(points, judge, demands.max_loss)
         points = self.timed_again(points)
         checked = [self.refused(point, judge, demands) for point in points.values() if point.configuration.settings]
         points |= {point.configuration: point for point in checked}
@@ -154,10 +158,12 @@ class Measurer:
             known = self.losses.note("later rounds", value=min(max(affordable, self.effort.least), self.effort.most))
         return int(known)
 
-    def survivors(self, configurations: Sequence[Configuration], costs: Sequence[float], judge: Judge, max_loss: float) -> list[int]:
+    def survivors(
+        self, configurations: Sequence[Configuration], costs: Sequence[float], judge: Judge, max_loss: float, expected: Expectation
+    ) -> list[int]:
         """Indices of those that are left when the worse half has gone after a quarter of the data, and again after a half.
 
-        costs: predicted. Those left are judged on all data.
+        costs: predicted. expected: from what was measured so far. Those left are judged on all data.
         """
         alive = list(range(len(configurations)))
         for parts in range(1, len(PARTS) + 1):
@@ -165,8 +171,11 @@ class Measurer:
             rows = self.statistics("tune", judge, [EXACT_CONFIGURATION, *chosen], parts, among=configurations)
             if parts < len(PARTS):
                 index = _index(len(judge.samples.inputs), parts)
-                own = [judge.loss(rows[0], r, index) for r in rows[1:]]
-                kept = halved([(o.value, o.ci / 1.96) for o in own], [costs[i] for i in alive], max_loss, self.effort.least)
+                own = [
+                    expected(self.divergence("tune", judge, configuration, parts), judge.loss(rows[0], r, index))
+                    for configuration, r in zip(chosen, rows[1:], strict=True)
+                ]
+                kept = halved([(o.value, o.error) for o in own], [costs[i] for i in alive], max_loss, self.effort.least)
                 alive = [alive[k] for k in kept]
         return alive
 
@@ -185,14 +194,33 @@ class Measurer:
         for configuration, (ms, ci), rows in zip(every, timed, [exact, *others], strict=True):
             if not np.isfinite(rows).all():
                 continue
-            loss = judge.loss(exact, rows)
-            upper = loss.upper if configuration.settings else 0.0
-            ci_of_loss = loss.ci if configuration.settings else 0.0
+            loss = judge.loss(exact, rows) if configuration.settings else Loss(0.0, 0.0, 0.0)
             points[configuration] = OperatingPoint(
-                configuration, loss.value, ms * scale, qos_loss_ci=ci_of_loss, latency_ci_ms=ci * scale, qos_loss_upper=upper
+                configuration,
+                loss.value,
+                ms * scale,
+                qos_loss_ci=loss.ci,
+                latency_ci_ms=ci * scale,
+                qos_loss_upper=loss.upper,
+                measured=loss,
+                divergence=self.divergence("tune", judge, configuration),
             )
             self.observe(points[configuration])
         return points
+
+    def reckoned(
+        self, points: Mapping[Configuration, OperatingPoint], judge: Judge, max_loss: float
+    ) -> tuple[dict[Configuration, OperatingPoint], Expectation]:
+        """The points with the losses that are to be expected of them, given all that were measured; and how these were reckoned."""
+        exact, *others = self.statistics("tune", judge, [EXACT_CONFIGURATION, *points])
+        losses = {c: judge.loss(exact, rows) for c, rows in zip(points, others, strict=True) if c.settings}
+        divergences = [self.divergence("tune", judge, c) for c in losses]
+        expected = Expectation.fitted(divergences, list(losses.values()), max_loss)
+        reckoned = dict(points)
+        for (c, measured), divergence in zip(losses.items(), divergences, strict=True):
+            loss = expected(divergence, measured)
+            reckoned[c] = replace(points[c], qos_loss=loss.value, qos_loss_ci=loss.ci, qos_loss_upper=loss.upper)
+        return reckoned, expected
 
     def timed_again(self, points: Mapping[Configuration, OperatingPoint]) -> dict[Configuration, OperatingPoint]:
         """All of them side by side, so that no round's quiet or busy moment counts for its points alone."""
@@ -343,20 +371,24 @@ class Measurer:
                 runner.set_level(0)
                 self._exact[split, part] = through(runner, inputs)
             runner.set_level(loaded.index(configuration))
+            value = _NOTHING
             if len(index):
                 outputs = through(runner, inputs) if configuration.settings else self._exact[split, part]
-                rows = judge.statistics(outputs, self._exact[split, part], index)
-            else:
-                rows = np.empty((0, 0))
-            self.losses.note(*self._key(split, configuration, part), value=pack(rows))
+                value = _judged(judge, outputs, self._exact[split, part], index)
+            self.losses.note(*self._key(split, configuration, part), value=value)
         if missing:
             self.progress(Progress(self.stage, len(missing), len(missing), title))
         order = np.argsort(_positions(count, parts), kind="stable")
         found = []
         for configuration in configurations:
-            own = [unpack(self.losses.recall(*self._key(split, configuration, part))) for part in range(parts)]
+            own = [unpack(known["rows"]) for known in self._known(split, configuration, parts)]
             found.append(np.concatenate([r for r in own if len(r)])[order])
         return found
+
+    def divergence(self, split: str, judge: Judge, configuration: Configuration, parts: int = len(PARTS)) -> float:
+        """Of the outputs from the exact ones, mean over the first parts of a split; `statistics` has looked at them. NaN where one is not finite."""
+        sums = [known["divergence"] for known in self._known(split, configuration, parts)]
+        return math.nan if None in sums else sum(sums) / len(_positions(len(judge.samples.inputs), parts))
 
     def let_judge(self, split: str, judge: Judge, missing: Sequence[tuple[Configuration, int]]) -> None:
         """Let workers run configurations on parts of a split, and note the statistics of what they give."""
@@ -367,14 +399,21 @@ class Measurer:
             every = list(dict.fromkeys([EXACT_CONFIGURATION, *chosen]))
             outputs = dict(zip(every, self.lab.outputs_of_workers(every, judge.samples.inputs[index]), strict=True)) if len(index) else {}
             for configuration in chosen:
-                rows = np.empty((0, 0))
-                if len(index):
-                    rows = judge.statistics(outputs[configuration], outputs[EXACT_CONFIGURATION], index)
-                self.losses.note(*self._key(split, configuration, part), value=pack(rows))
+                value = _judged(judge, outputs[configuration], outputs[EXACT_CONFIGURATION], index) if len(index) else _NOTHING
+                self.losses.note(*self._key(split, configuration, part), value=value)
+
+    def _known(self, split: str, configuration: Configuration, parts: int) -> list[Any]:
+        return [self.losses.recall(*self._key(split, configuration, part)) for part in range(parts)]
 
     @staticmethod
     def _key(split: str, configuration: Configuration, part: int) -> tuple[str, str, str, int]:
-        return "statistics", split, digest_of(configuration), part
+        return "quality", split, digest_of(configuration), part
+
+
+def _judged(judge: Judge, outputs: Floats, exact: Floats, index: npt.NDArray[np.int64]) -> Json:
+    """What is noted of the outputs of some samples. divergence: their sum, None where one is not finite."""
+    divergence = float(judge.divergence(outputs, exact).sum())
+    return {"rows": pack(judge.statistics(outputs, exact, index)), "divergence": divergence if math.isfinite(divergence) else None}
 
 
 def fitted_latency(table: Table, measured: Mapping[Configuration, OperatingPoint], exact: OperatingPoint) -> Latency:
@@ -431,6 +470,10 @@ def _corrected(points: Mapping[Configuration, OperatingPoint], again: Sequence[O
     return moved | {p.configuration: p for p in again}
 
 
+_NOTHING = {"rows": pack(np.empty((0, 0))), "divergence": 0.0}
+"""What is noted of no samples."""
+
+
 def digest_of(configuration: Configuration) -> str:
     """A configuration in one line; two that differ, differ here."""
     return "; ".join(f"{op}: {setting}" for op, setting in configuration.settings.items()) or "exact"
@@ -449,6 +492,8 @@ def point_to_json(point: OperatingPoint, unit: str) -> dict[str, Any]:
         "latency_ci_ms": point.latency_ci_ms,
         "energy_mj": point.energy_mj,
         "size_bytes": point.size_bytes,
+        "measured": None if point.measured is None else asdict(point.measured),
+        "divergence": point.divergence,
         "refused": point.refused,
         "settings": point.configuration.to_json(),
     }
@@ -465,6 +510,8 @@ def point_from_json(value: Mapping[str, Any]) -> OperatingPoint:
         qos_loss_upper=value["qos_loss_upper"],
         size_bytes=value["size_bytes"],
         refused=value["refused"],
+        measured=None if value["measured"] is None else Loss(**value["measured"]),
+        divergence=value["divergence"],
     )
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from .qos import Loss
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measurement:
@@ -38,8 +40,10 @@ class Measurement:
 class OperatingPoint:
     """A configuration with its measured loss and cost.
 
-    qos_loss: below the exact network on the tuning data, in the unit of the experiment's measure (percentage points for accuracy);
-    positive is worse. qos_loss_upper: what other data of the same size lose at most (`qos.Loss`); None where it was not asked for.
+    qos_loss: below the exact network, in the unit of the experiment's measure (percentage points for accuracy); positive is worse. It is
+    what the configuration is expected to lose on data like the tuning data (`prediction.Expectation`); measured: what it lost on the
+    tuning data themselves, None where nobody looked. qos_loss_upper: what other data of the same size lose at most (`qos.Loss`); None where it was not asked for.
+    divergence: of the outputs from the exact ones, mean over the tuning data; None where it was not measured.
     latency_ms: median of one inference at batch 1. energy_mj: mean of one inference, None without a meter. size_bytes: weights and tables
     of this level, None where nobody asked. qos_loss_ci, latency_ci_ms: 95 % confidence half-widths. refused: why it cannot ship, though
     its loss as a whole could be borne; empty where it can.
@@ -54,6 +58,8 @@ class OperatingPoint:
     qos_loss_upper: float | None = None
     size_bytes: int | None = None
     refused: str = ""
+    measured: Loss | None = None
+    divergence: float | None = None
 
     @property
     def upper(self) -> float:

@@ -4,6 +4,8 @@ Latency: what the changed operators save alone, corrected for what happens betwe
 neighbours wait for): a share of the saving, and an amount per changed operator, fitted to configurations that were measured whole.
 
 Loss: the summed divergence of the settings, which ranks configurations well, bent and scaled to the measured losses of a handful.
+What is measured of a configuration is no more than a sample, too: `Expectation` says what it will lose on other data.
+
 P1 and P2, the predictors of ApproxTuner (Sharif et al., 2021), are there to be compared with: P2 adds up the losses of the settings, P1
 adds up the changes of the outputs and judges the sum.
 
@@ -20,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .configuration import Configuration, OpId, Setting
+from .qos import Loss
 
 if TYPE_CHECKING:
     from .interfaces import Profile
@@ -32,6 +35,10 @@ RIDGE = 1e-3
 
 TOO_FAR = 3.0
 """Losses beyond this many times what may be lost tell nothing of those that may be borne, and are not fitted to."""
+
+
+LEAST_SPREAD = 0.1
+"""What a divergence tells of a loss is off by at least this share of it, however well a few measurements agree."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,6 +191,41 @@ def p1(
         return loss(np.asarray(exact + sum(added, np.float32(0)), np.float32))
 
     return raw
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a configuration is to be expected to lose: its measured loss, drawn towards what its measured divergence tells.
+
+    Few samples change sides under a good configuration, so measured losses are noise for the most part, and the best of many is a lucky
+    one; the divergence of the same outputs has little noise. The scale from one to the other is fitted to all that was measured, and each source
+    counts by its variance (Fay and Herriot, Estimates of Income for Small Places, 1979). spread: standard error of what the scale tells,
+    relative to it: what the losses scatter about it beyond their own errors, and the error of the fit; infinite where nothing could be fitted.
+    """
+
+    scale: Scale = Scale()
+    spread: float = np.inf
+
+    @classmethod
+    def fitted(cls, divergences: Sequence[float], losses: Sequence[Loss], max_loss: float) -> Expectation:
+        """To configurations whose divergence and loss were measured on the same inputs."""
+        y, errors = (np.array([getattr(loss, name) for loss in losses], dtype=np.float64) for name in ("value", "error"))
+        scale = Scale.fitted(divergences, y, errors, max_loss, POWERS)
+        told = scale(np.asarray(divergences, dtype=np.float64))
+        near = np.isfinite(told) & (y <= TOO_FAR * max_loss)
+        weight = near / (errors**2 + (1e-3 * max_loss) ** 2)
+        weight, told, y, errors = weight[near], told[near], y[near], errors[near]
+        known = float((weight * told**2).sum())
+        if not known:
+            return cls()
+        beyond = float((weight * ((y - told) ** 2 - errors**2)).sum()) / known
+        return cls(scale, float(np.sqrt(max(beyond, LEAST_SPREAD**2) + 1 / known)))
+
+    def __call__(self, divergence: float, loss: Loss) -> Loss:
+        if not np.isfinite(self.spread):
+            return loss
+        told = float(self.scale(np.asarray(divergence)))
+        return loss.drawn(told, self.spread * told)
 
 
 @dataclass(frozen=True, slots=True)

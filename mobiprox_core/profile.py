@@ -495,9 +495,8 @@ class _Profiler:
         """What is noted of an output; None where it is not finite."""
         if not np.isfinite(output).all():
             return None
-        changed = divergence(exact, output, self.resolved.already_softmax) if self.judge.metric.classifies else squared_error(exact, output)
         return {
-            "divergence": pack(changed.astype(np.float32)),
+            "divergence": pack(self.judge.divergence(output, exact).astype(np.float32)),
             "rows": pack(self.judge.statistics(output, exact, part)),
             "added": pack((self._kept(output) - self._kept(exact)).astype(np.float16)),
         }
@@ -518,18 +517,6 @@ class _Seen:
             return cls(np.empty(0), np.empty((0, 0)), np.empty((0, 0), np.float16), finite=False)
         added = (unpack(value["added"]) / members).astype(np.float16)
         return cls(unpack(value["divergence"]) / members, unpack(value["rows"]), added)
-
-
-def divergence(exact: Floats, output: Floats, already_softmax: bool = False) -> npt.NDArray[np.float64]:
-    """float64[N]: KL(exact || output) of the class distributions, in nats; outputs are [N, K]."""
-    p, q = (np.maximum(probabilities(scores, already_softmax), 1e-30) for scores in (exact, output))
-    return np.asarray(np.maximum(np.sum(p * (np.log(p) - np.log(q)), axis=1), 0.0))
-
-
-def squared_error(exact: Floats, output: Floats) -> npt.NDArray[np.float64]:
-    """float64[N]: mean squared error of each sample, relative to the variance of all exact outputs."""
-    variance = float(np.var(exact, dtype=np.float64)) or float(np.mean(np.square(exact, dtype=np.float64))) or 1.0
-    return np.asarray(np.mean(np.square(output.astype(np.float64) - exact), axis=1) / variance)
 
 
 def _unknown(setting: Setting) -> Change:

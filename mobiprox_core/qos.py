@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from .adaptation import probabilities
 from .interfaces import Metric, Options, Samples, Truth
 
 if TYPE_CHECKING:
@@ -39,6 +40,22 @@ class Loss:
     ci: float
     upper: float
 
+    @property
+    def error(self) -> float:
+        """Standard error."""
+        return self.ci / 1.96
+
+    def drawn(self, towards: float, error: float) -> Loss:
+        """The best guess from this measurement and from another source that says `towards`, with its standard error.
+
+        Each counts by the inverse of its variance; what other samples add by chance stays.
+        """
+        if not isfinite(self.value) or not error + self.error:
+            return self
+        share = error**2 / (error**2 + self.error**2)
+        value = towards + share * (self.value - towards)
+        return Loss(value, self.ci * sqrt(share), value + (self.upper - self.value) * sqrt((1 + share) / 2))
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -58,6 +75,7 @@ class Judge:
     options: Options
     samples: Samples
     confidence: float = 0.95
+    already_softmax: bool = False
 
     def statistics(self, outputs: Floats, exact: Floats, index: npt.NDArray[np.int64]) -> Statistics:
         """Of outputs[n, K] and the exact ones, of the samples of an index."""
@@ -71,6 +89,10 @@ class Judge:
         rows = np.asarray(self.metric.statistics(np.where(finite[:, None], outputs, 0), truth, self.options), dtype=np.float64)
         rows[~finite] = np.nan
         return rows
+
+    def divergence(self, outputs: Floats, exact: Floats) -> npt.NDArray[np.float64]:
+        """float64[N]: how far outputs [N, K] are from the exact ones, whatever the measure; NaN where they are not finite."""
+        return divergence(exact, outputs, self.already_softmax) if self.metric.classifies else squared_error(exact, outputs)
 
     def score(self, rows: Statistics) -> float:
         return float(self.metric.score(rows.mean(axis=0), self.options))
@@ -128,6 +150,18 @@ class Judge:
 
         losses = without(exact) - without(rows)
         return float((units - 1) / units * np.sum((losses - losses.mean()) ** 2))
+
+
+def divergence(exact: Floats, output: Floats, already_softmax: bool = False) -> npt.NDArray[np.float64]:
+    """float64[N]: KL(exact || output) of the class distributions, in nats; outputs are [N, K]."""
+    p, q = (np.maximum(probabilities(scores, already_softmax), 1e-30) for scores in (exact, output))
+    return np.asarray(np.maximum(np.sum(p * (np.log(p) - np.log(q)), axis=1), 0.0))
+
+
+def squared_error(exact: Floats, output: Floats) -> npt.NDArray[np.float64]:
+    """float64[N]: mean squared error of each sample, relative to the variance of all exact outputs."""
+    variance = float(np.var(exact, dtype=np.float64)) or float(np.mean(np.square(exact, dtype=np.float64))) or 1.0
+    return np.asarray(np.mean(np.square(output.astype(np.float64) - exact), axis=1) / variance)
 
 
 def student(probability: float, freedom: float) -> float:

@@ -79,7 +79,7 @@ class Resolved:
         """The measure over a split."""
         from .qos import Judge
 
-        return Judge(self.metric, self.qos.options, samples, self.experiment.search.confidence)
+        return Judge(self.metric, self.qos.options, samples, self.experiment.search.confidence, self.already_softmax)
 
     @property
     def graph(self) -> Graph:

@@ -39,7 +39,7 @@ def summary(stages: Stages, profile: Profile, front: Front, tested: Tested, repl
             {
                 "level": number,
                 **losses(point, unit, loss, ci),
-                "no_difference": abs(point.qos_loss) <= point.qos_loss_ci,
+                "no_difference": point.measured is not None and abs(point.measured.value) <= point.measured.ci,
                 "latency_ms": point.latency_ms,
                 "latency_interval_ms": [point.latency_ms - point.latency_ci_ms, point.latency_ms + point.latency_ci_ms],
                 "speedup": exact.latency_ms / point.latency_ms,
@@ -76,6 +76,7 @@ def losses(point: OperatingPoint, unit: str, test: float, test_ci: float) -> dic
         "qos_loss": point.qos_loss,
         "qos_loss_ci": point.qos_loss_ci,
         "qos_loss_upper": point.upper,
+        **({} if point.measured is None else {"measured_qos_loss": point.measured.value, "measured_qos_loss_ci": point.measured.ci}),
         "test_qos_loss": test,
         "test_qos_loss_ci": test_ci,
     }

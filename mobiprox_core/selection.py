@@ -19,6 +19,9 @@ LEAST_STEP = 1.01
 LATENCY_SLACK = 1.05
 """Latencies that are predicted or measured in a hurry are taken to be wrong by at most this factor when two are compared."""
 
+NOTHING = 0.02
+"""Losses below this share of what may be lost are next to nothing."""
+
 PART_LOSS = 3.0
 """What any class or group alone may lose, if nobody says: so many times what all together may."""
 
@@ -104,12 +107,12 @@ def within_reach(
     """Candidates not tried yet that may become levels: beyond what was measured to lose nothing, and short of what loses too much.
 
     candidates: by rising divergence. tried: those that were given up before they were measured whole. Losses rise with it but for noise, so the last good one counts, by its upper end, and the first bad one;
-    what lies before the last one without any loss is slower than that one, and no better.
+    what lies before the last one that loses next to nothing is slower than that one, and hardly better.
     """
     known = [(c.divergence, measured[c.configuration]) for c in candidates if c.configuration in measured]
     good = max((divergence for divergence, point in known if point.upper <= max_loss), default=0.0)
     limit = min((divergence for divergence, _ in known if divergence > good), default=float("inf"))
-    free = max((divergence for divergence, point in known if point.qos_loss <= 0), default=0.0)
+    free = max((divergence for divergence, point in known if point.qos_loss <= NOTHING * max_loss), default=0.0)
     return tuple(c for c in candidates if c.configuration not in measured and c.configuration not in tried and free < c.divergence < limit)
 
 
@@ -140,7 +143,7 @@ def choose(points: Iterable[OperatingPoint], exact: OperatingPoint, demands: Dem
     """The levels to ship: exact, then the undominated points that keep every limit, each clearly cheaper than the one before.
 
     A limit on the loss is kept by the upper end of its interval, since the best of many measurements flatters itself; which point beats
-    which is judged by the measured loss, so that no level ships that another measured point beats in both. The cheapest one is always
+    which is judged by the expected loss. The cheapest one is always
     among them; the others are spread evenly over the logarithm of the cost.
     """
     cost = partial(demands.cost, exact=exact)

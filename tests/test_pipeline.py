@@ -17,7 +17,7 @@ from small import small_network
 
 from mobiprox_core import bundle as bundles
 from mobiprox_core import experiment as experiments
-from mobiprox_core import measure, pipeline, plugins, profile
+from mobiprox_core import measure, pipeline, plugins, profile, qos
 from mobiprox_core.configuration import KnobSpace, Setting
 from mobiprox_core.errors import DataError, MobiproxError, UsageError
 from mobiprox_core.interfaces import Progress
@@ -179,7 +179,7 @@ def test_coupled_operators_are_measured_together_and_infeasible_settings_left_ou
         open_model(folder / "small.onnx", batch=32) as exact,
         open_model(folder / "small.onnx", batch=32, settings={"conv1": rows, "conv2": rows}) as both,
     ):
-        whole = profile.divergence(np.asarray(exact.run(inputs)), np.asarray(both.run(inputs))).mean()
+        whole = qos.divergence(np.asarray(exact.run(inputs)), np.asarray(both.run(inputs))).mean()
     assert len(shares) == 2
     assert sum(shares) == pytest.approx(whole, rel=1e-3)
 

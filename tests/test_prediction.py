@@ -7,7 +7,8 @@ import pytest
 
 from mobiprox_core.configuration import EXACT, Configuration, Setting
 from mobiprox_core.interfaces import OperatorProfile, Profile, SettingProfile
-from mobiprox_core.prediction import POWERS, Latency, Scale, Table, additive, p1, p2, random_codes, rank_correlation, trust
+from mobiprox_core.prediction import POWERS, Expectation, Latency, Scale, Table, additive, p1, p2, random_codes, rank_correlation, trust
+from mobiprox_core.qos import Loss
 
 
 def setting(number: int) -> Setting:
@@ -102,3 +103,64 @@ def test_a_profile_without_operators_predicts_the_exact_network() -> None:
     assert Latency(table.exact_ms)(saving, changed).tolist() == [3.0]
     assert divergence.tolist() == [0.0]
     assert table.codes([]).shape == (0, 0)
+
+
+# -- what is to be expected of measured losses
+
+
+def many_measurements(seed: int, count: int = 40) -> tuple[np.ndarray, np.ndarray, list[Loss], np.ndarray]:
+    """Divergences, true losses, what 1000 samples say of these, and what 1000 others do."""
+    rng = np.random.default_rng(seed)
+    divergence = np.geomspace(0.002, 0.3, count)
+    truth = 14 * divergence**1.1 * rng.lognormal(0, 0.1, count)
+    error = 100 * np.sqrt((0.02 + divergence / 3) / 1000)  # of the samples, so many change sides
+    losses = [
+        Loss(value, 1.96 * e, value + 1.645 * np.sqrt(2) * e)
+        for value, e in zip(truth + error * rng.standard_normal(count), error, strict=True)
+    ]
+    return divergence, truth, losses, truth + error * rng.standard_normal(count)
+
+
+def test_expected_losses_are_much_nearer_to_the_truth_than_measured_ones() -> None:
+    expected_off, measured_off = [], []
+    for seed in range(20):
+        divergence, truth, losses, _ = many_measurements(seed)
+        expected = Expectation.fitted(divergence, losses, 5)
+        expected_off += [expected(d, loss).value - t for d, loss, t in zip(divergence, losses, truth, strict=True)]
+        measured_off += [loss.value - t for loss, t in zip(losses, truth, strict=True)]
+    assert np.std(expected_off) < 0.6 * np.std(measured_off)
+    assert abs(np.mean(expected_off)) < 0.1
+
+
+def test_other_samples_lose_no_more_than_the_bound_as_often_as_it_says() -> None:
+    kept, narrower = [], []
+    for seed in range(40):
+        divergence, _, losses, others = many_measurements(seed)
+        expected = Expectation.fitted(divergence, losses, 5)
+        bounds = [expected(d, loss) for d, loss in zip(divergence, losses, strict=True)]
+        kept += [other <= bound.upper for bound, other in zip(bounds, others, strict=True)]
+        narrower += [bound.upper - bound.value < loss.upper - loss.value for bound, loss in zip(bounds, losses, strict=True)]
+    assert 0.92 < np.mean(kept) < 0.985
+    assert all(narrower)
+
+
+def test_of_what_divergence_does_not_tell_the_measurement_counts() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0, 5, 40)
+    losses = [Loss(value, 0.01, value + 0.01) for value in values]
+    expected = Expectation.fitted(rng.uniform(0.01, 0.1, 40), losses, 5)
+    assert [expected(0.05, loss).value for loss in losses] == pytest.approx(values, abs=0.01)
+
+
+@pytest.mark.parametrize("divergences", [[], [0.0, 0.0]])
+def test_where_nothing_can_be_told_losses_are_as_measured(divergences: list[float]) -> None:
+    loss = Loss(1.5, 0.2, 1.8)
+    assert Expectation.fitted(divergences, [loss] * len(divergences), 5)(0.1, loss) == loss
+
+
+def test_outputs_that_are_not_finite_stay_lost() -> None:
+    divergence, _, losses, _ = many_measurements(0)
+    lost = Loss(np.inf, np.inf, np.inf)
+    expected = Expectation.fitted([*divergence, np.nan], [*losses, lost], 5)
+    assert expected(np.nan, lost) == lost
+    assert expected == Expectation.fitted(divergence, losses, 5)

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mobiprox_qos_accuracy.metrics import Accuracy, MacroF1
 from mobiprox_qos_psnr.metrics import Mse, Psnr
 
 from mobiprox_core.interfaces import Samples
-from mobiprox_core.qos import Judge, student
+from mobiprox_core.qos import Judge, Loss, student
 
 
 def samples(count: int, groups: Any = None, labels: Any = None) -> Samples:
@@ -94,3 +96,18 @@ def test_classes_and_groups_are_looked_at_alone() -> None:
     rows[(labels == 1) & (groups == "bob")] = 0
     own = Judge(Accuracy(), {}, Samples(np.zeros((100, 1), np.float32), labels, groups, classes=("sit", "walk")))
     assert {part.name: part.loss for part in own.parts(exact, rows)} == {"class sit": 0, "class walk": 50, "group ann": 0, "group bob": 50}
+
+
+@given(
+    value=st.floats(-10, 10),
+    error=st.floats(0.001, 5),
+    margin=st.floats(0, 10),
+    towards=st.floats(-10, 10),
+    other=st.floats(0, 5),
+)
+def test_two_sources_are_weighed_by_their_variance(value: float, error: float, margin: float, towards: float, other: float) -> None:
+    drawn = Loss(value, 1.96 * error, value + margin).drawn(towards, other)
+    weights = np.array([1 / error**2, 1 / max(other, 1e-9) ** 2])
+    assert drawn.value == pytest.approx(np.average([value, towards], weights=weights), abs=1e-6)
+    assert drawn.error == pytest.approx(weights.sum() ** -0.5, abs=1e-6)
+    assert drawn.upper - drawn.value <= margin + 1e-9

@@ -33,7 +33,7 @@ def print_levels(result: Mapping[str, Any]) -> None:
                 number(None if level.get("size_bytes") is None else level["size_bytes"] / 1e6, ".3g"),
             )
         )
-    losses = (f"loss {unit} (tuning)", "at most", f"loss {unit} (test)")
+    losses = (f"loss {unit} (expected)", "at most", f"loss {unit} (test)")
     head = ("level", qos["name"], *losses, "latency ms", "speedup", "energy mJ", "size MB")
     used = [i for i in range(len(head)) if any(row[i] != "-" for row in rows)]
     print_table([head[i] for i in used], [[row[i] for i in used] for row in rows])

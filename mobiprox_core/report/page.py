@@ -6,7 +6,7 @@ The result is the JSON object of ``mobiprox run --json`` with details. What a ru
     title, device, max_loss            name of the experiment; text, or an object with a `name`; the budget
     qos                                name and unit of the measure; accuracy in percentage points if it is missing
     exact                              tune_accuracy, test_accuracy, tune_score, test_score, latency_ms
-    levels[]                           level, qos_loss, qos_loss_ci, qos_loss_upper, test_qos_loss, latency_ms, latency_interval_ms [low, high], speedup,
+    levels[]                           level, qos_loss, qos_loss_upper, measured_qos_loss, measured_qos_loss_ci, test_qos_loss, latency_ms, latency_interval_ms [low, high], speedup,
                                        energy_mj, temperature, reliability (`adaptation.Reliability`, on test data), settings {operator: spelt setting}; operators left out are exact
     candidates[]                       qos_loss, latency_ms, settings: everything that was measured
     operators[]                        name, kind, macs, latency_ms of the exact operator, in network order
@@ -81,7 +81,7 @@ def _tiles(result: Mapping[str, Any]) -> str:
         (
             "Fastest level",
             f"{fastest['speedup']:.2f}×",
-            f"{_ms(fastest['latency_ms'])}, {_loss(fastest['qos_loss'], result)} on tuning data",
+            f"{_ms(fastest['latency_ms'])}, {_loss(fastest['qos_loss'], result)} to be expected",
         ),
         ("The same on unseen data", _loss(fastest.get("test_qos_loss"), result), "loss of the fastest level on the test split"),
     ]
@@ -169,8 +169,9 @@ def _levels_table(result: Mapping[str, Any]) -> str:
     energy = any(level.get("energy_mj") is not None for level in levels)
     head = [
         "Level",
-        "Loss (tuning)",
-        "95 % interval; at most",
+        "Loss (expected)",
+        "At most",
+        "Loss (tuning), 95 % interval",
         "Loss (test)",
         "Latency",
         "95 % interval",
@@ -186,6 +187,7 @@ def _levels_table(result: Mapping[str, Any]) -> str:
             [
                 f"{level['level']}" + (" (exact)" if level["level"] == 0 else ""),
                 _loss(level["qos_loss"], result),
+                _loss(level.get("qos_loss_upper"), result) if level["settings"] else "–",
                 _interval(level, result),
                 _loss(level.get("test_qos_loss"), result),
                 _ms(level["latency_ms"]),
@@ -216,11 +218,11 @@ def _energy_note(about: Mapping[str, Any] | None) -> str:
 
 
 def _interval(level: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    """Of the loss on tuning data, with the bound that the level was chosen by."""
-    loss, ci, upper = level["qos_loss"], level.get("qos_loss_ci"), level.get("qos_loss_upper")
-    if ci is None or not level["settings"]:
+    """The loss that was measured on tuning data."""
+    loss, ci = level.get("measured_qos_loss"), level.get("measured_qos_loss_ci")
+    if loss is None or ci is None or not level["settings"]:
         return "–"
-    text = f"{loss - ci:.3g} to {_loss(loss + ci, result)}" + ("" if upper is None else f"; {_loss(upper, result)}")
+    text = f"{_loss(loss, result)}, {loss - ci:.3g} to {loss + ci:.3g}"
     return f"{text} (no difference)" if abs(loss) <= ci else text
 
 
