@@ -292,13 +292,13 @@ class Measurer:
         latency = fitted_latency(table, fitted, exact)
         latencies = latency(*table.sums(table.codes(held))[::2])
         found = [trust("profile", "latency", "%", latencies, [p.latency_ms for p in held.values()], len(fitted), relative=True)]
-        near = {c: p for c, p in held.items() if p.qos_loss <= demands.max_loss}
+        losses = {c: p.measured for c, p in told.items() if p.measured is not None}
+        near = [c for c in held if losses[c].value <= demands.max_loss]
         for name, predictor in {"additive": additive(table), **predictors}.items():
             powers = POWERS if name == "additive" else (1.0,)
-            errors = [p.qos_loss_ci / 1.96 for p in fitted.values()]
-            scale = Scale.fitted(predictor(list(fitted)), [p.qos_loss for p in fitted.values()], errors, demands.max_loss, powers)
-            losses = scale(predictor(list(near)))
-            found.append(trust(name, "loss", demands.unit, losses, [p.qos_loss for p in near.values()], len(fitted)))
+            values, errors = ([getattr(losses[c], of) for c in fitted] for of in ("value", "error"))
+            scale = Scale.fitted(predictor(list(fitted)), values, errors, demands.max_loss, powers)
+            found.append(trust(name, "loss", demands.unit, scale(predictor(near)), [losses[c].value for c in near], len(fitted)))
         return tuple(found)
 
     # -- other data
