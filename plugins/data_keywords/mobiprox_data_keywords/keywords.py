@@ -23,6 +23,9 @@ FURTHEST = 1600
 """Samples by which a copy of a clip is moved at most, 100 ms; and how much of recorded background is mixed in, at most. As the networks were trained."""
 LOUDEST = 0.1
 
+COPIES = {"tune_a": 1, "tune_b": 3}
+"""Moved copies of every clip, beside itself: what is fitted gains by more than what is judged."""
+
 MEND = "set `path` to the folder that has {}; relative paths start from the folder of the experiment file"
 
 
@@ -30,8 +33,8 @@ class Keywords:
     """Inputs float32[N, 1, 101, 40], MFCC by time and coefficient. Groups: speakers; a silence clip is a group of its own.
 
     - `tune`, `test`: about half of the clips each; no speaker is in both.
-    - `tune_a`, `tune_b`: about half of the clips of `tune` each, no speaker in both; after all of them each once more, moved in time and
-      under recorded background. One to judge by, one to fit to.
+    - `tune_a`, `tune_b`: about half of the clips of `tune` each, no speaker in both; then copies of each, moved in time and under recorded
+      background, one in `tune_a` and three in `tune_b`. The first is to judge by, the second to fit to.
     - `stream`: 160 clips of `test`, mixed with noise (half white, half recorded background) whose level rises and falls twice; the
       notes give it in dB against full scale.
     - `rehearsal`: all clips of `tune` under such noise, for choosing a strategy and its options.
@@ -63,11 +66,12 @@ class Keywords:
             clips, rows, notes = _noisy(arrays, rows, STEPS if split == "stream" else len(rows))
             steps = limited_index(len(rows), options, stream=True)
             clips, rows, notes = clips[steps], rows[steps], notes[steps]
-        elif split.startswith("tune_"):
+        elif split in COPIES:
             first = tuning_rows(groups[rows], silent[rows], "keywords tune")
             rows = rows[first if split == "tune_a" else ~first]
-            clips = pcm(arrays, rows) / 32768
-            clips, rows, notes = np.concatenate([clips, _moved(clips, clips[silent[rows]])]), np.tile(rows, 2), None
+            clips, rng = pcm(arrays, rows) / 32768, np.random.default_rng(0)
+            copies = [_moved(clips, clips[silent[rows]], rng) for _ in range(COPIES[split])]
+            clips, rows, notes = np.concatenate([clips, *copies]), np.tile(rows, 1 + COPIES[split]), None
             index = limited_index(len(rows), options)
             clips, rows = clips[index], rows[index]
         else:
@@ -107,11 +111,10 @@ def tuning_rows(groups: npt.NDArray[np.str_], silent: npt.NDArray[np.bool_], sal
     return tune
 
 
-def _moved(clips: npt.NDArray[np.float64], background: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _moved(clips: npt.NDArray[np.float64], background: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """The clips, float64[N, 16000], a little earlier or later, each with some of one clip of background."""
     import numpy as np
 
-    rng = np.random.default_rng(0)
     padded = np.pad(clips, ((0, 0), (FURTHEST, FURTHEST)))
     start = rng.integers(0, 2 * FURTHEST + 1, len(clips))
     moved = np.stack([clip[at : at + clips.shape[1]] for clip, at in zip(padded, start, strict=True)])

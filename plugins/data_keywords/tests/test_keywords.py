@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mobiprox_data_keywords.keywords import Keywords, pcm, tuning_rows
+from mobiprox_data_keywords.keywords import COPIES, Keywords, pcm, tuning_rows
 from mobiprox_data_keywords.mfcc import mel_bands, mfcc
 
 from mobiprox_core.errors import DataError
@@ -72,7 +72,7 @@ def test_a_missing_file_says_how_to_name_its_folder(tmp_path: Path, split: str) 
 
 
 def test_an_unknown_split_names_the_known_ones() -> None:
-    with pytest.raises(DataError, match="tune, test, stream"):
+    with pytest.raises(DataError, match="tune, test, tune_a, tune_b, stream"):
         load("train")
 
 
@@ -101,23 +101,21 @@ class TestWithTheData:
             assert samples.inputs.shape[1:] == (1, 101, 40)
         assert tune.classes[:3] == ("silence", "unknown", "yes")
 
-    def test_the_halves_of_tune_have_no_speaker_in_common_and_every_clip_twice(self) -> None:
-        tune, halves = load("tune"), [load("tune_a"), load("tune_b")]
-        groups = [half.groups for half in halves]
-        assert groups[0] is not None
-        assert groups[1] is not None
-        assert tune.groups is not None
-        assert not set(groups[0]) & set(groups[1])
-        assert set(groups[0]) | set(groups[1]) == set(tune.groups)
-        assert sum(len(half.inputs) for half in halves) == 2 * len(tune.inputs)
-        known = {clip.tobytes() for clip in tune.inputs}
-        for half in halves:
-            count = len(half.inputs) // 2
+    def test_the_halves_of_tune_have_no_speaker_in_common_and_their_clips_come_again_moved(self) -> None:
+        tune, halves = load("tune"), {split: load(split) for split in COPIES}
+        speakers = [set(half.groups.tolist()) for half in (tune, *halves.values())]  # type: ignore[union-attr]
+        assert not speakers[1] & speakers[2]
+        assert speakers[1] | speakers[2] == speakers[0]
+        known, count = {clip.tobytes() for clip in tune.inputs}, 0
+        for split, half in halves.items():
             assert half.labels is not None
-            assert abs(count - len(tune.inputs) / 2) < 20
-            assert {clip.tobytes() for clip in half.inputs[:count]} <= known
-            assert not {clip.tobytes() for clip in half.inputs[count:]} & known
-            np.testing.assert_array_equal(half.labels[:count], half.labels[count:])
+            clips, labels = (np.split(values, 1 + COPIES[split]) for values in (half.inputs, half.labels))
+            assert {clip.tobytes() for clip in clips[0]} <= known
+            assert not {clip.tobytes() for copies in clips[1:] for clip in copies} & known
+            assert all(np.array_equal(labels[0], other) for other in labels)
+            assert abs(len(clips[0]) - len(tune.inputs) / 2) < 20
+            count += len(clips[0])
+        assert count == len(tune.inputs)
 
     def test_the_networks_understand_clips_that_were_moved(self) -> None:
         runtime = pytest.importorskip("onnxruntime")
