@@ -34,14 +34,13 @@ NEXT = 2
 SAME = 1.01
 """Speedups that differ by less are the same: the two conditions are measured one after the other."""
 CONDITIONS = ("calibrated", "off")
+PLAIN = {"filter_sampling": {"refit": "off"}, "perforation": {"fill": "mean"}}
+"""Options of techniques without any fit."""
 
 
 def uncalibrated(experiment: Experiment) -> Experiment:
     """The same without any fit: the paper's techniques."""
-    techniques = [
-        Choice(choice.name, {**choice.options, "refit": "off"}) if choice.name == "filter_sampling" else choice
-        for choice in experiment.techniques
-    ]
+    techniques = [Choice(choice.name, {**choice.options, **PLAIN.get(choice.name, {})}) for choice in experiment.techniques]
     return replace(experiment, techniques=tuple(techniques), search=replace(experiment.search, recalibrate="off"))
 
 

@@ -33,8 +33,8 @@ class Keywords:
     """Inputs float32[N, 1, 101, 40], MFCC by time and coefficient. Groups: speakers; a silence clip is a group of its own.
 
     - `tune`, `test`: about half of the clips each; no speaker is in both.
-    - `tune_a`, `tune_b`: about half of the clips of `tune` each, no speaker in both; then copies of each, moved in time and under recorded
-      background, one in `tune_a` and three in `tune_b`. The first is to judge by, the second to fit to.
+    - `tune_a`, `tune_b`: about half of the clips of `tune` each, no speaker in both; each followed by copies, moved in time and under
+      recorded background, one in `tune_a` and three in `tune_b`. The first is to judge by, the second to fit to.
     - `stream`: 160 clips of `test`, mixed with noise (half white, half recorded background) whose level rises and falls twice; the
       notes give it in dB against full scale.
     - `rehearsal`: all clips of `tune` under such noise, for choosing a strategy and its options.
@@ -71,7 +71,8 @@ class Keywords:
             rows = rows[first if split == "tune_a" else ~first]
             clips, rng = pcm(arrays, rows) / 32768, np.random.default_rng(0)
             copies = [_moved(clips, clips[silent[rows]], rng) for _ in range(COPIES[split])]
-            clips, rows, notes = np.concatenate([clips, *copies]), np.tile(rows, 1 + COPIES[split]), None
+            clips = np.stack([clips, *copies], axis=1).reshape(-1, clips.shape[1])
+            rows, notes = np.repeat(rows, 1 + COPIES[split]), None
             index = limited_index(len(rows), options)
             clips, rows = clips[index], rows[index]
         else:
