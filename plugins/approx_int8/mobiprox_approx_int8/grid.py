@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 LARGEST = 127
-"""The largest integer of a weight; its negative is the least."""
+"""The largest integer of a weight of 8 bits; its negative is the least."""
+
+PAIRED = 63
+"""And of 7 bits: two products with any bytes are summed in 16 bits without overflow."""
 
 VERSION = 2
 """Of what is computed here; part of the key under which results are kept."""
@@ -83,14 +86,14 @@ def steps(weight: Floats, largest: int = LARGEST) -> Floats:
     return np.asarray(np.where(greatest > 0, greatest / np.float32(largest), 1), np.float32)
 
 
-def found_steps(weight: Floats) -> Floats:
+def found_steps(weight: Floats, most: int = LARGEST) -> Floats:
     """float32[O]: the step of which every output channel's weights, float32[O, T], are whole numbers, as far as half precision lets tell; of
-    others as in `steps`.
+    others as in `steps`. most: the largest integer.
     """
     some = weight[:, :: max(1, weight.shape[1] // LOOKED_AT)]
     greatest = np.abs(weight).max(1)
-    result, missing = steps(weight), greatest > 0
-    for largest in range(LARGEST, LARGEST // 2, -1):  # rounding pushes errors on, so the greatest weight need not have the largest integer
+    result, missing = steps(weight, most), greatest > 0
+    for largest in range(most, most // 2, -1):  # rounding pushes errors on, so the greatest weight need not have the largest integer
         step = np.where(missing, greatest / np.float32(largest), 1)
         whole = some / step[:, None]
         fits = missing & (np.abs(whole - np.rint(whole)).max(1) < NEARLY)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from mobiprox_core.errors import InfeasibleSetting
@@ -66,14 +68,23 @@ class Quantised:
                 "items": {"enum": list(BITS)},
                 "minItems": 1,
                 "uniqueItems": True,
+                "default": [8],
+                "description": "bits of an activation; weights of 7 bits are as fast, and lose less",
+            },
+            "weights": {
+                "type": "array",
+                "items": {"enum": list(BITS)},
+                "minItems": 1,
+                "uniqueItems": True,
                 "default": list(BITS),
-                "description": "bits of an activation: 7 are faster where the CPU has AVX2 but no VNNI",
+                "description": "bits of a weight: 7 are faster where the CPU has AVX2 but no VNNI",
             },
         },
         "required": [],
     }
     knobs: Mapping[str, str] = {
         "activations": "bits of an activation: 7; left out, 8",
+        "weights": "bits of a weight: 7; left out, 8",
         "range": "how the range of an activation follows from the values seen: mse, percentile or minmax; left out, quartic",
     }
     tolerance = 1e-2
@@ -83,21 +94,23 @@ class Quantised:
 
         if operator.kind not in options.get("operators", OPERATORS) or operator.constants["weight"][0].size > MOST_ELEMENTS:
             return ()
+        usual, knobs = (BITS[0], RANGES[0]), ("activations", "range", "weights")
+        values = (options.get("activations", BITS[:1]), options.get("ranges", RANGES[:1]), options.get("weights", BITS))
         return tuple(
-            KnobSetting(NAME, (*((("activations", bits),) if bits != BITS[0] else ()), *((("range", how),) if how != RANGES[0] else ())))
-            for how in options.get("ranges", RANGES[:1])
-            for bits in options.get("activations", BITS)
+            KnobSetting(NAME, tuple((knob, value) for knob, value in zip(knobs, choice, strict=True) if value not in usual))
+            for choice in product(*values)
         )
 
     def slot(self, setting: KnobSetting) -> str:
         return "precision"
 
     def options_of(self, setting: KnobSetting) -> Options:
-        bits, how = _knobs(setting)
-        return {"activations": [bits], "ranges": [how]}
+        bits, how, own = _knobs(setting)
+        return {"activations": [bits], "ranges": [how], "weights": [own]}
 
     def explain(self, setting: KnobSetting) -> str:
-        return f"multiplies {dict(setting.params).get('activations', BITS[0])}-bit activations by 8-bit weights, and sums in 32 bits"
+        bits, _, own = _knobs(setting)
+        return f"multiplies {bits}-bit activations by {own}-bit weights, and sums in 32 bits"
 
     def needs_statistics(self, setting: KnobSetting) -> bool:
         return True
@@ -110,15 +123,15 @@ class Quantised:
 
         from . import rounding
 
-        known = _known(setting, operator, statistics)
+        known, largest = _known(setting, operator, statistics), _largest(setting)
         weight = operator.constants["weight"]
 
         def work() -> Fitted:
             moments = known.moments()
-            codes, steps = rounding.rounded(moments, weight)
+            codes, steps = rounding.rounded(moments, weight, largest)
             return {"codes": codes.astype(np.int8), "steps": steps, "mean": _per_filter(moments.mean, weight)}
 
-        fitted = dict(known.once(f"{NAME} weights, {rounding.VERSION}", work))
+        fitted = dict(known.once(f"{NAME} weights to {largest}, {rounding.VERSION}", work))
         roles: tuple[Role, ...] = ("input",) if operator.residual is None else ("input", "residual")
         for role in roles:
             grid = _grid(setting, operator, role, known)
@@ -136,13 +149,13 @@ class Quantised:
 
         from . import rounding
 
-        weights = _Weights(operator, fitted)
+        weights = _Weights(operator, fitted, _largest(setting))
         return Approximation(
             input=_of(fitted, "input").nearest,
             residual=None if operator.residual is None else _of(fitted, "residual").nearest,
             weight=lambda weight: weights.rounded(weight.reshape(len(weight), -1)).reshape(weight.shape),
             bias=lambda bias: bias + weights.shift,
-            representable=rounding.representable,
+            representable=partial(rounding.representable, largest=_largest(setting)),
         )
 
     def edit(self, setting: KnobSetting, operator: Operator, tables: Tables, device: DeviceInfo, fitted: Fitted) -> Tables:
@@ -150,15 +163,16 @@ class Quantised:
         from .storage import encoding, storage
 
         _require(setting, operator)
-        weights = _Weights(operator, fitted)
+        largest = _largest(setting)
+        weights = _Weights(operator, fitted, largest)
         rounded = weights.rounded(tables.weight, tables.taps)
         grid = _of(fitted, "input")
         return replace(
             tables,
             weight=rounded,
             bias=tables.bias + weights.shift,
-            storage=storage(operator, device, grid.top),
-            encode=encoding(grid, weights.steps),
+            storage=storage(operator, device, grid.top, largest),
+            encode=encoding(grid, weights.steps, largest),
         )
 
     def form(self, setting: KnobSetting, operator: Operator, role: Role, device: DeviceInfo, statistics: Statistics | None) -> Form:
@@ -188,9 +202,9 @@ class Quantised:
 class _Weights:
     """Rounded weights of one operator. After `rounded`: steps float32[O], and shift float32[O], what rounding all that is read takes from the mean."""
 
-    def __init__(self, operator: Operator, fitted: Fitted) -> None:
+    def __init__(self, operator: Operator, fitted: Fitted, largest: int) -> None:
         self._original = operator.constants["weight"].reshape(len(operator.constants["weight"]), -1)
-        self._fitted = fitted
+        self._fitted, self._largest = fitted, largest
 
     def rounded(self, weight: Floats, taps: npt.NDArray[np.int64] | None = None) -> Floats:
         """float32[O, T]: of the weights of these filter elements (all, if None). Those that no other technique touched are fitted ones."""
@@ -203,8 +217,8 @@ class _Weights:
             self.steps = self._fitted["steps"]
             result = self._fitted["codes"].astype(np.float32) * self.steps[:, None]
         else:
-            self.steps = steps(weight)
-            result = codes(weight, self.steps) * self.steps[:, None]
+            self.steps = steps(weight, self._largest)
+            result = codes(weight, self.steps, self._largest) * self.steps[:, None]
         shift = ((weight.astype(np.float64) - result) * mean - result * change).sum(1) - self._fitted.get("residual_change", 0)
         self.shift = np.asarray(shift, np.float32)
         return result
@@ -217,13 +231,20 @@ def _per_filter(of_groups: npt.NDArray[np.float64], weight: Floats) -> Floats:
     return np.repeat(of_groups, len(weight) // len(of_groups), axis=0).astype(np.float32)
 
 
-def _knobs(setting: KnobSetting) -> tuple[int, str]:
-    """Bits of an activation, and how its range follows."""
+def _knobs(setting: KnobSetting) -> tuple[int, str, int]:
+    """Bits of an activation, how its range follows, and bits of a weight."""
     knobs = dict(setting.params)
-    bits, how = knobs.get("activations", BITS[0]), knobs.get("range", RANGES[0])
-    if bits not in BITS or how not in RANGES or set(knobs) - {"activations", "range"}:
-        raise InfeasibleSetting(f"'{setting}' is not one of this technique", mend=f"write it like '{NAME}' or '{NAME}(activations=7)'")
-    return int(bits), str(how)
+    bits, how, own = knobs.pop("activations", BITS[0]), knobs.pop("range", RANGES[0]), knobs.pop("weights", BITS[0])
+    if bits not in BITS or how not in RANGES or own not in BITS or knobs:
+        raise InfeasibleSetting(f"'{setting}' is not one of this technique", mend=f"write it like '{NAME}' or '{NAME}(weights=7)'")
+    return int(bits), str(how), int(own)
+
+
+def _largest(setting: KnobSetting) -> int:
+    """The largest integer of a weight."""
+    from .grid import LARGEST, PAIRED
+
+    return LARGEST if _knobs(setting)[2] == BITS[0] else PAIRED
 
 
 def _of(fitted: Fitted, role: Role) -> Grid:
@@ -241,7 +262,7 @@ def _grid(setting: KnobSetting, operator: Operator, role: Role, statistics: Stat
 
     from . import grid
 
-    bits, how = _knobs(setting)
+    bits, how, _ = _knobs(setting)
 
     def work() -> Fitted:
         found = grid.grid(statistics.values(role), bits, how)

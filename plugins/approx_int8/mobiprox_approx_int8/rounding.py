@@ -12,7 +12,7 @@ import numpy as np
 
 from mobiprox_core.interfaces import Moments
 
-from .grid import codes, steps
+from .grid import LARGEST, codes, steps
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,9 +30,9 @@ PENDING = 64
 """Elements that are rounded between two updates of all later ones."""
 
 
-def rounded(moments: Moments, weight: Floats) -> tuple[Floats, Floats]:
+def rounded(moments: Moments, weight: Floats, largest: int = LARGEST) -> tuple[Floats, Floats]:
     """Codes float32[O, K] of weights float32[O, ...], and their steps float32[O]."""
-    step = steps(weight)
+    step = steps(weight, largest)
     groups = len(moments.mean)
     flat = weight.reshape(groups, len(weight) // groups, -1).astype(np.float64)
     result = np.empty(flat.shape, np.float32)
@@ -41,21 +41,21 @@ def rounded(moments: Moments, weight: Floats) -> tuple[Floats, Floats]:
         first = 0
         for scatter in moments.scatter:  # elements of different blocks count as uncorrelated
             last = first + scatter.shape[1]
-            result[g, :, first:last] = _pushed_on(filters[:, first:last], own, scatter[g])
+            result[g, :, first:last] = _pushed_on(filters[:, first:last], own, scatter[g], largest)
             first = last
     return result.reshape(len(weight), -1), step
 
 
-def representable(weight: Floats, scatter: Doubles) -> Floats:
+def representable(weight: Floats, scatter: Doubles, largest: int = LARGEST) -> Floats:
     """Weights float32[O, T], rounded; scatter: float64[G, T, T]."""
-    step = steps(weight)
+    step = steps(weight, largest)
     filters = weight.reshape(len(scatter), -1, weight.shape[1]).astype(np.float64)
     own = step.reshape(len(scatter), -1)
-    rounded = np.stack([_pushed_on(*group) for group in zip(filters, own, scatter, strict=True)])
+    rounded = np.stack([_pushed_on(*group, largest) for group in zip(filters, own, scatter, strict=True)])
     return rounded.reshape(weight.shape) * step[:, None]
 
 
-def _pushed_on(weight: Doubles, step: Floats, scatter: Doubles) -> Floats:
+def _pushed_on(weight: Doubles, step: Floats, scatter: Doubles, largest: int) -> Floats:
     count = len(scatter)
     ridge = RIDGE * float(np.trace(scatter)) / count or 1.0
     factor = np.linalg.cholesky(np.linalg.inv(scatter + ridge * np.eye(count))).T  # upper: inverse = factor' factor
@@ -64,7 +64,7 @@ def _pushed_on(weight: Doubles, step: Floats, scatter: Doubles) -> Floats:
         stop = min(start + PENDING, count)
         errors = np.empty((len(weight), stop - start))
         for i in range(start, stop):
-            result[:, i] = codes(left[:, i].astype(np.float32), step)
+            result[:, i] = codes(left[:, i].astype(np.float32), step, largest)
             error = (left[:, i] - result[:, i].astype(np.float64) * step) / factor[i, i]
             left[:, i + 1 : stop] -= error[:, None] * factor[i, i + 1 : stop]
             errors[:, i - start] = error

@@ -11,7 +11,7 @@ import numpy as np
 from mobiprox_core.plan import DeviceInfo
 from mobiprox_core.tables import Form, Storage, Tables
 
-from .grid import LARGEST, Grid, codes, found_steps, steps
+from .grid import LARGEST, PAIRED, Grid, codes, found_steps, steps
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -37,12 +37,14 @@ def form(grid: Grid) -> Form:
     return Form("bytes", "uchar", 1, "write_bytes", "read_bytes", grid.parameters, zero_is_zero=grid.zero == 0)
 
 
-def storage(operator: Operator, device: DeviceInfo, top: int) -> Storage:
-    """Four neighbouring elements a multiply-add; where filters see one channel each, one element, in floats that hold integers."""
+def storage(operator: Operator, device: DeviceInfo, top: int, largest: int) -> Storage:
+    """Four neighbouring elements a multiply-add; where filters see one channel each, one element, in floats that hold integers. top, largest: of
+    an activation and of a weight.
+    """
     weight = operator.constants["weight"]
     if operator.kind == "conv" and operator["group"] == len(weight) > 1 and weight.shape[1] == 1:
         return DEPTHWISE
-    return SATURATING if body(device) == "madd" and top <= LARGEST else QUADS
+    return SATURATING if body(device) == "madd" and (top <= LARGEST or largest <= PAIRED) else QUADS
 
 
 def pack(weight: Floats) -> npt.NDArray[Any]:
@@ -62,18 +64,18 @@ _BYTES = (
 )
 QUADS = Storage("int8", 4, (*_BYTES, ("ACCUMULATE(c, x, w)", "DOT4(c, x, w)")), pack)
 SATURATING = Storage("int8_of_7_bits", 4, (*_BYTES, ("ACCUMULATE(c, x, w)", "DOT4_OF_7_BITS(c, x, w)")), pack)
-"""For activations up to 127: pairs of products are summed in 16 bits, which more could overflow."""
+"""For activations or weights of 7 bits: pairs of products are summed in 16 bits, which more could overflow."""
 DEPTHWISE = Storage("int8_depthwise", 1, (("X_TYPE", "uchar"), ("LOAD_V(p)", "VECTOR_OF_BYTES(p)")))
 
 
-def encoding(grid: Grid, step: Floats) -> Callable[[Tables], Tables]:
+def encoding(grid: Grid, step: Floats, largest: int) -> Callable[[Tables], Tables]:
     """The last edit: from rounded weights to integers, the scale that makes up for it, and the bias that takes out the zero point."""
 
     def encode(tables: Tables) -> Tables:
-        own, integers = step, codes(tables.weight, step)
+        own, integers = step, codes(tables.weight, step, largest)
         if np.abs(integers * own[:, None] - tables.weight).max(initial=0) > OFF * own.max():  # a correction put others in their place
-            own = found_steps(tables.weight)
-            integers = codes(tables.weight, own)
+            own = found_steps(tables.weight, largest)
+            integers = codes(tables.weight, own, largest)
         scale = grid.scale * own * (1 if tables.scale is None else tables.scale)
         bias = tables.bias - grid.zero * scale * integers.sum(1)
         return replace(tables, weight=integers, scale=scale.astype(np.float32), bias=bias.astype(np.float32))

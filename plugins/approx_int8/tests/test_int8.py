@@ -42,7 +42,7 @@ class TestQuantisedContract(TechniqueContract):
 
     @pytest.fixture
     def options(self):
-        return {"activations": [8, 7]}
+        return {"activations": [8, 7], "weights": [8, 7]}
 
 
 class TestWeightOnlyContract(TechniqueContract):
@@ -101,7 +101,7 @@ def test_every_body_gives_the_integers_of_numpy(which: str, case: str) -> None:
     """What is left is rounding of the scaled sums, in float32."""
     graph = graphs.AWKWARD[case]()
     observed, x = statistics.some(graph), graphs.inputs(graph)
-    settings = [Setting.of("int8"), Setting.of("int8", activations=7)]
+    settings = [Setting.of("int8"), Setting.of("int8", activations=7), Setting.of("int8", weights=7)]
     for setting, y in zip(settings, results(which, graph, x, settings, observed), strict=True):
         (expected,) = reference.run(graph, x, Configuration({"op": setting}), {"int8": Quantised()}, lambda op: observed)
         np.testing.assert_allclose(y, expected, rtol=1e-5, atol=2e-5)
@@ -118,7 +118,7 @@ def test_the_greatest_products_do_not_overflow(which: str) -> None:
     op = replace(op, constants={"weight": weight, "bias": np.zeros(16, np.float32)})
     graph = replace(graph, operators=(op,))
     x = (np.ones(graph.inputs[0].shape, np.float32),)
-    settings = [Setting.of("int8", range="minmax"), Setting.of("int8", activations=7, range="minmax")]
+    settings = [Setting.of("int8", range="minmax", **knobs) for knobs in ({}, {"activations": 7}, {"weights": 7})]
     (exact,) = reference.run(graph, x)
     for y in results(which, graph, x, settings, statistics.observe(graph, [x])):
         np.testing.assert_allclose(y, exact, rtol=1e-5)

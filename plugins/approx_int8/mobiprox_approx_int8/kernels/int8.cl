@@ -60,7 +60,7 @@ INLINE IVEC dot4(IVEC c, int x, IVEC w)
 }
 #define DOT4(c, x, w) dot4(c, x, w)
 
-// Sums of two products in 16 bits: right as long as activations are at most 127.
+// Sums of two products in 16 bits: right as long as activations are at most 127, or weights at most 63.
 INLINE IVEC dot4_of_7_bits(IVEC c, int x, IVEC w)
 {
     words_t pairs = MADDUBS(__builtin_astype((IVEC)(x), bytes_t), __builtin_astype(w, bytes_t));
