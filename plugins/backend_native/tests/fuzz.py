@@ -1,4 +1,5 @@
-"""``python tests/fuzz.py [COUNT] [SECONDS]``: COUNT damaged bundles through the sanitized loader, then libFuzzer for SECONDS.
+"""``python tests/fuzz.py [COUNT] [SECONDS]``: COUNT damaged bundles through the sanitized loader, a tenth as many damaged
+strategies through the walker, then libFuzzer for SECONDS.
 
 No crash, no leak, and every refusal has a reason. Edits that leave a whole bundle (another name, another latency) are taken; Python's
 reader has to take them too.
@@ -19,6 +20,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 from mobiprox_backend_native.build import build_runner  # noqa: E402
 from mutations import INDEX, PLAN, PROGRAM, WEIGHTS, Mutator, check  # noqa: E402
 from native_bundles import CACHE, SANITIZERS, tiny_bundle  # noqa: E402
+from test_native_strategies import edited_lines, walk  # noqa: E402
 
 from mobiprox_core import bundle as bundles  # noqa: E402
 
@@ -52,6 +54,14 @@ def fuzzed(fuzzer: Path, source: Path, place: Path, *limits: str) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
+def walked(runner: Path, count: int) -> int:
+    """How many of the strategies with damaged options walk all the same. Raises RuntimeError where the runner did not come to its end."""
+    [*answers, end] = walk(runner, edited_lines(count, seed=0))
+    if (len(answers), end["event"]) != (count, "end"):
+        raise RuntimeError(f"the runner ended after {len(answers)} of {count} strategies")
+    return sum(answer["event"] == "walked" for answer in answers)
+
+
 def main() -> None:
     count, seconds = (int(text) for text in (sys.argv[1:] + ["100000", "60"][len(sys.argv) - 1 :]))
     place = Path(tempfile.mkdtemp(prefix="mobiprox-fuzz-"))
@@ -61,6 +71,7 @@ def main() -> None:
     print(
         f"{count - reasons['']} refused with a reason ({len(reasons) - 1} different ones), {reasons['']} whole still, as Python's reader says"
     )
+    print(f"{count // 10} strategies with edited options: {walked(build_runner(CACHE, SANITIZERS), count // 10)} walk all the same")
     print(fuzzed(build_runner(CACHE, FUZZER, target="mbx-fuzz"), source, place, f"-max_total_time={seconds}"))
     shutil.rmtree(place)
 

@@ -175,6 +175,7 @@ EXPONENTIAL = {"increase": "exponential"}
         *((name, EXPONENTIAL) for name in ("naive", "state", "confidence", "kalman")),
         ("cascade", {"level": 3, "threshold": 0.5}),
         ("guarded", {"max_loss_pp": 90, "level": 2, "audit": 0.3}),
+        ("rules", {"rules": [{"when": "label < 5", "exactly": 2}], "then": {"naive": {}}}),
     ],
 )
 @pytest.mark.parametrize("kind", ["digits", "labelled_digits"])

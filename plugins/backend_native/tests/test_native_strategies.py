@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -15,13 +16,16 @@ from mobiprox_strategy_confidence.plugin import mobiprox_strategies as confidenc
 from mobiprox_strategy_guarded.plugin import mobiprox_strategies as guarded
 from mobiprox_strategy_kalman.plugin import mobiprox_strategies as kalman
 from mobiprox_strategy_naive.plugin import mobiprox_strategies as naive
+from mobiprox_strategy_rules.conditions import parse
+from mobiprox_strategy_rules.plugin import mobiprox_strategies as rules
 from mobiprox_strategy_state.plugin import mobiprox_strategies as state
+from mutations import mutated_json
 
 from mobiprox_core.adaptation import calibration_from_json
 from mobiprox_core.errors import UsageError
 from mobiprox_core.interfaces import Observation, Rerun
 
-OFFERS = {offer.name: offer for offer in (*naive(), *state(), *confidence(), *kalman(), *cascade(), *guarded())}
+OFFERS = {offer.name: offer for offer in (*naive(), *state(), *confidence(), *kalman(), *cascade(), *guarded(), *rules())}
 TRACES = 10_000
 
 Json = dict[str, Any]
@@ -37,8 +41,9 @@ def in_python(line: Json) -> list[int]:
     levels = calibration_from_json(line["calibration"])
     strategy = OFFERS[line["strategy"]].create(line["options"], levels)
     now, level, walked = strategy.start(), 0, []
-    for label, sure in line["trace"]:
-        now, level = strategy.step(now, Observation(label, sure, int(level), rerun=isinstance(level, Rerun)))
+    for label, sure, *around in line["trace"]:
+        told = around[0] if around else {}
+        now, level = strategy.step(now, Observation(label, sure, int(level), **told, rerun=isinstance(level, Rerun)))
         walked.append(int(level))
     return walked
 
@@ -78,8 +83,47 @@ def random_agreement(rng: np.random.Generator) -> Json:
     return {"samples": 500, "groups": int(rng.choice([0, 40])), "thresholds": [0.0, *np.sort(rng.random(count - 1)).tolist()], **falling}
 
 
+NUMBERS = ("battery", "temperature_c", "deadline_ms", "hour", "confidence", "label", "level", "20", "3", "0.5", "-1.", ".7e1", "1e999")
+TEXTS = ("purpose", "'fitness'", '"é"', "''")
+
+
+def random_condition(rng: np.random.Generator, depth: int = 0) -> str:
+    """Any that has a meaning."""
+    choice = rng.random() + depth / 12
+    if choice < 0.5:
+        word = str(rng.choice([" and ", " or ", " and  not "]))
+        return "(" + word.join(random_condition(rng, depth + 1) for _ in range(int(rng.integers(2, 4)))) + ")"
+    if choice < 0.6:
+        return f"not {random_condition(rng, depth + 1)}"
+    if choice < 0.7:
+        return str(rng.choice(["charging", "true", "(false)", "charging == true", "charging != (level < 2)"]))
+    if choice < 0.8:
+        return f"{rng.choice(TEXTS)}{rng.choice(['==', ' != '])}{rng.choice(TEXTS)}"
+    signs = ("<", " <= ", ">", " >=", "== ", "!=")
+    return "".join(f"{rng.choice(NUMBERS)}{rng.choice(signs)}" for _ in range(int(rng.integers(1, 3)))) + str(rng.choice(NUMBERS))
+
+
+def random_surroundings(rng: np.random.Generator) -> Json:
+    told = {
+        "battery": float(rng.choice([0.2, 0.03, rng.random()])),
+        "charging": bool(rng.random() < 0.5),
+        "temperature_c": float(rng.choice([20, 3, rng.normal(30, 10)])),
+        "deadline_ms": float(rng.uniform(0, 40)),
+        "hour": float(rng.uniform(0, 24)),
+        "purpose": str(rng.choice(["fitness", "é", ""])),
+    }
+    return {name: value for name, value in told.items() if rng.random() < 0.7}
+
+
 def random_options(rng: np.random.Generator, name: str, levels: int) -> Json:
     options: Json = {}
+    if name == "rules":
+        options["rules"] = [
+            {"when": random_condition(rng), str(rng.choice(["at_least", "at_most", "exactly"])): int(rng.integers(0, levels + 2))}
+            for _ in range(int(rng.integers(1, 5)))
+        ]
+        inner = str(rng.choice(["naive", "cascade", "guarded", "kalman"]))
+        return options | ({"then": {inner: random_options(rng, inner, levels)}} if rng.random() < 0.2 else {})
     if name == "cascade":
         again = int(rng.integers(0, levels))
         options |= {"again": again} if rng.random() < 0.5 else {}
@@ -123,7 +167,10 @@ def random_line(rng: np.random.Generator) -> Json:
     stay = rng.random(steps) < 0.7
     for i in range(1, steps):
         labels[i] = labels[i - 1] if stay[i] else labels[i]
-    trace = [[int(label), float(sure)] for label, sure in zip(labels, rng.random(steps) ** 0.3, strict=True)]
+    trace = [
+        [int(label), float(sure), *([random_surroundings(rng)] if name == "rules" else [])]
+        for label, sure in zip(labels, rng.random(steps) ** 0.3, strict=True)
+    ]
     while True:
         options, calibration = random_options(rng, name, levels), random_calibration(rng, levels, classes)
         with suppress(UsageError):  # a bound that so few samples cannot promise
@@ -176,6 +223,12 @@ def test_a_confidence_exactly_on_a_limit_is_judged_alike(runner: Path) -> None:
         ({"strategy": "guarded"}, "'max_loss_pp' must be given"),
         ({"strategy": "guarded", "options": {"max_loss_pp": 0.01, "unit": "sample"}}, "too few calibration data"),
         ({"strategy": "guarded", "options": {"max_loss_pp": 50, "level": 4}}, "no level of the number in option 'level'"),
+        ({"strategy": "rules"}, "'rules' is a list of conditions"),
+        ({"strategy": "rules", "options": {"rules": {}}}, "option 'rules' is of the wrong type"),
+        ({"strategy": "rules", "options": {"rules": [{"when": "true", "at_least": 1, "at_most": 2}]}}, "rules[0] wants one of at_least"),
+        ({"strategy": "rules", "options": {"rules": [{"when": "true", "exactly": 1, "then": 2}]}}, "no option is called 'then'"),
+        ({"strategy": "rules", "options": {"rules": [{"when": "true", "exactly": 1}], "then": "unheard"}}, "then: strategy 'unheard'"),
+        ({"strategy": "rules", "options": {"rules": [{"when": "true", "exactly": 1}], "then": {"state": {"memory": "x"}}}}, "'memory'"),
         ({"trace": [[7, 0.5]]}, "class 7 at level 0: there are 3 classes"),
         ({"trace": [["a", 0.5]]}, "an observation is [label, confidence]"),
         ({"calibration": []}, "not a list of levels"),
@@ -187,6 +240,51 @@ def test_what_a_strategy_cannot_do_is_said(change: Json, reason: str, runner: Pa
     [*_, end] = walk(runner, [line])
     assert not end["ok"]
     assert reason in end["error"]
+
+
+def edited(text: str, rng: np.random.Generator) -> str:
+    """A condition with a piece left out, doubled, or put in; most mean nothing any more."""
+    at, end = sorted(rng.integers(0, len(text) + 1, 2).tolist())
+    pieces = [*"()'\"<=-.é\v", "not ", "and", "==", "1e", "(" * 51, "not " * 51, "not " * 50 + "true", text[at:end]]
+    return text[:at] + str(rng.choice(pieces)) + text[end if rng.random() < 0.5 else at :]
+
+
+def test_conditions_that_mean_nothing_are_refused_by_both(sanitized: Path) -> None:
+    rng = np.random.default_rng(4)
+    line = {"strategy": "rules", "calibration": random_calibration(rng, 3, 2), "trace": [[0, 0.5]]}
+    agreed = {True: 0, False: 0}
+    lines, wanted = [], []
+    for _ in range(2000):
+        when = edited(random_condition(rng), rng)
+        lines.append(line | {"options": {"rules": [{"when": when, "exactly": 1}]}})
+        try:
+            parse(when)
+            wanted.append(len(when) <= 1000)
+        except UsageError:
+            wanted.append(False)
+    text = "".join(json.dumps(own) + "\n" for own in lines)
+    done = subprocess.run([sanitized, "--steps"], input=text, capture_output=True, text=True, check=False)
+    [*answers, end] = [json.loads(answer) for answer in done.stdout.splitlines()]
+    assert end["event"] == "end", done.stderr[-4000:]
+    for own, answer, right in zip(lines, answers, wanted, strict=True):
+        assert (answer["event"] == "walked") == right, (own["options"], answer)
+        agreed[right] += 1
+    assert min(agreed.values()) > 100
+
+
+def edited_lines(count: int, seed: int) -> list[Json]:
+    """Traces of strategies with options as a damaged bundle may have them."""
+    rng, edits = np.random.default_rng(seed), random.Random(seed)
+    lines = [random_line(rng) for _ in range(count)]
+    return [line | {"options": mutated_json(line["options"], edits)} for line in lines]
+
+
+def test_damaged_options_are_refused_with_a_reason_or_walked(sanitized: Path) -> None:
+    [*answers, end] = walk(sanitized, edited_lines(500, seed=5))
+    assert (len(answers), end["event"]) == (500, "end")
+    refused = [answer for answer in answers if answer["event"] == "refused"]
+    assert all(answer["error"] for answer in refused)
+    assert 50 < len(refused) < 450
 
 
 STRANGERS = """

@@ -103,11 +103,12 @@ def rewritten(bundle: Path, folder: Path, **changes: object) -> Path:
     return folder
 
 
-def test_a_strategy_without_a_c_twin_is_refused(bundle: Path, tmp_path: Path) -> None:
-    ruled = rewritten(bundle, tmp_path / "bundle", strategy=Choice("rules", {"rules": [{"when": "battery < 20", "at_least": 1}]}))
-    with pytest.raises(UsageError, match="'rules' has no C twin") as refusal:
-        write(ruled, tmp_path / "app")
-    assert "cascade, confidence, guarded, kalman, naive, state" in str(refusal.value.mend)
+def test_a_strategy_without_a_c_twin_is_refused(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distribution(tmp_path, "strategy_alone", "@hookimpl\ndef mobiprox_strategies():\n    return [Offered('alone')]\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UsageError, match="'alone' has no C twin") as refusal:
+        write(rewritten(bundle, tmp_path / "bundle", strategy=Choice("alone", {})), tmp_path / "app")
+    assert "cascade, confidence, guarded, kalman, naive, rules, state" in str(refusal.value.mend)
 
 
 def test_a_strangers_strategy_brings_its_c_file(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ class _Parser:
     depth: int = 0
 
     def parse(self) -> Condition:
-        at, end = 0, len(self.text.rstrip())
+        at, end = 0, len(self.text.rstrip(" \t\n\r\f\v"))
         while at < end:
             match = _TOKEN.match(self.text, at)
             if match is None:

@@ -2,7 +2,7 @@
  * Strategies: what chooses the next level. Each is the twin of a Python plugin and walks the same levels.
  *
  * To bring your own, write one C file that defines `const mbx_strategy mbx_strategy_NAME`, and build with
- * -DMOBIPROX_STRATEGIES="NAME=path/to/file.c" (a semicolon-separated list; naive, state and confidence are always there).
+ * -DMOBIPROX_STRATEGIES="NAME=path/to/file.c" (a semicolon-separated list, beside those of this runtime).
  */
 #ifndef MOBIPROX_STRATEGY_H
 #define MOBIPROX_STRATEGY_H
@@ -68,6 +68,8 @@ typedef struct mbx_choice {
 typedef struct mbx_strategy_options mbx_strategy_options;
 double mbx_option_number(mbx_strategy_options *options, const char *name, double otherwise);
 const char *mbx_option_text(mbx_strategy_options *options, const char *name, const char *otherwise);
+/* Of an option that is a list of objects, the options in the one after `previous` (NULL: the first); NULL at the end. */
+mbx_strategy_options *mbx_option_entry(mbx_strategy_options *options, const char *name, mbx_strategy_options *previous);
 
 /* How the levels are walked, as mobiprox_core.stepping: two integers are all the memory it needs, and the step begins at 1. */
 typedef struct mbx_step_rule {
@@ -104,6 +106,15 @@ typedef struct mbx_setup {
     const mbx_level_calibration *levels;
     int level_count, class_count;
 } mbx_setup;
+
+/*
+ * Another strategy, which the option `name` chooses: NAME or {NAME: {option: value}}. 0, with *inner NULL where none is chosen; -1 with
+ * the reason in `error`. It lives as long as the strategy that asked, and keeps its state itself.
+ */
+typedef struct mbx_inner mbx_inner;
+int mbx_option_strategy(const mbx_setup *setup, const char *name, mbx_inner **inner, char *error, size_t error_bytes);
+void mbx_inner_start(mbx_inner *inner);
+mbx_choice mbx_inner_step(mbx_inner *inner, const mbx_observation *seen);
 
 /*
  * create: what the strategy computes once, allocated with malloc (released with free), or NULL with the reason in `error`.

@@ -362,7 +362,7 @@ int mbx_observe(mbx_session *session, const mbx_sensors *sensors, int *rerun) {
 }
 
 int mbx_set_strategy(mbx_session *session, const char *name, const char *options) {
-    walker fresh = {NULL, NULL, NULL, 0, 0};
+    walker fresh = {.strategy = NULL};
     cJSON *parsed = NULL;
     if (name) {
         if (!can_predict(session))

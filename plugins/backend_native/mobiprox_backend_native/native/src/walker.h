@@ -11,6 +11,7 @@ typedef struct walker {
     const mbx_strategy *strategy; /* NULL: none */
     void *self, *state;
     int levels, classes;
+    struct mbx_inner *inner; /* strategies that it chose, or NULL */
 } walker;
 
 /* options: a JSON object, or NULL for defaults. On failure the walker has no strategy. */

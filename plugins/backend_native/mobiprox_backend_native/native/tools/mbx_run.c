@@ -30,7 +30,7 @@ static const char USAGE[] =
     "  --serve BUNDLE                    reads commands from stdin, one JSON object a line, and answers each; see the package's README\n"
     "  --check                           reads folders from stdin, one a line, and checks the bundles in them; no device takes part\n"
     "  --steps                           reads traces from stdin, one JSON object a line: strategy, options, calibration and\n"
-    "                                    trace [[label, confidence], ...]; answers with the levels walked\n"
+    "                                    trace [[label, confidence, {battery, ...}], ...]; answers with the levels walked\n"
     "options: --device NAME|INDEX  --library FILE  --cache FOLDER  --threads N  --skip-digests  --copy-memory  --levels 0,2,..  --variants 0,1,..\n"
     "         --strategy NAME|none  --strategy-options JSON  --seconds S  --rounds N (at least)  --inputs FILE (for --profile)\n";
 
@@ -714,10 +714,16 @@ static int run_check(const arguments *given) {
     return end(NULL);
 }
 
+/* A number of a step's surroundings; otherwise where it is not told. */
+static double around(const cJSON *entry, const char *name, double otherwise) {
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(entry, name);
+    return cJSON_IsBool(value) ? cJSON_IsTrue(value) : cJSON_IsNumber(value) ? value->valuedouble : otherwise;
+}
+
 /* Walks one trace; 0, or -1. */
 static int walk(const cJSON *line, fault *fault) {
     pool pool = {NULL};
-    walker walker = {NULL, NULL, NULL, 0, 0};
+    walker walker = {.strategy = NULL};
     int levels = 0, classes = 0, first = 1;
     mbx_choice choice = {0, 0};
     const cJSON *name = cJSON_GetObjectItemCaseSensitive(line, "strategy"), *options = cJSON_GetObjectItemCaseSensitive(line, "options");
@@ -736,14 +742,21 @@ static int walk(const cJSON *line, fault *fault) {
                 failed = fault_set(fault, "an observation is [label, confidence]");
                 break;
             }
-            mbx_observation seen = {.label = label->valueint, .confidence = confidence->valuedouble, .level = choice.level,
-                                    .battery = (double)NAN, .charging = -1, .temperature_c = (double)NAN, .deadline_ms = (double)NAN,
-                                    .hour = (double)NAN, .rerun = choice.rerun};
+            const cJSON *told = cJSON_GetArrayItem(entry, 2);
+            mbx_observation seen = {.label = label->valueint,
+                                    .confidence = confidence->valuedouble,
+                                    .level = choice.level,
+                                    .battery = around(told, "battery", (double)NAN),
+                                    .charging = (int)around(told, "charging", -1),
+                                    .temperature_c = around(told, "temperature_c", (double)NAN),
+                                    .deadline_ms = around(told, "deadline_ms", (double)NAN),
+                                    .hour = around(told, "hour", (double)NAN),
+                                    .purpose = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(told, "purpose")),
+                                    .rerun = choice.rerun};
             failed = walker_step(&walker, &seen, &choice, fault);
             if (!failed) (void)printf("%s%d", first ? "" : ", ", choice.level);
         }
         (void)fputs("]", stdout);
-        if (failed) put_key_text("error", fault->text);
         finish();
     }
     walker_close(&walker);
@@ -755,15 +768,20 @@ static int run_steps(void) {
     char *line = NULL;
     size_t room = 0;
     ssize_t length;
-    fault fault = {""};
-    int failed = 0;
-    while (!failed && (length = getline(&line, &room, stdin)) > 0) {
+    fault first = {""};
+    while ((length = getline(&line, &room, stdin)) > 0) {
+        fault fault = {""};
         cJSON *parsed = json_parse((const unsigned char *)line, (size_t)length, "stdin", &fault);
-        failed = !parsed || walk(parsed, &fault);
+        if (!parsed || walk(parsed, &fault)) {
+            begin("refused");
+            put_key_text("error", fault.text);
+            finish();
+            if (!first.text[0]) first = fault;
+        }
         cJSON_Delete(parsed);
     }
     free(line);
-    return end(failed ? fault.text : NULL);
+    return end(first.text[0] ? first.text : NULL);
 }
 
 int main(int count, char **words) {
