@@ -7,8 +7,9 @@ loses no more than the fastest 8-bit engine does. Both are then timed beside our
 ONNX Runtime and OpenVINO on ONNX Runtime's static quantisation, calibrated on the inputs that our levels are fitted to: taking turns in one
 run, batch 1, all threads. Losses are on test data, against the exact network; no choice but that of these levels looked at them.
 
-A search that was interrupted goes on where it was. One JSON per network is left in DIR (runs/rivals). --write puts the table into
-docs/reduced_precision.md. Leave the machine alone meanwhile.
+One JSON per network is left in DIR (runs/rivals), so what was interrupted goes on where it was, searches too; networks that are named are timed
+anew. --write puts the table of all of DIR into docs/reduced_precision.md. At the end stands which bars are kept. Leave the machine alone
+meanwhile.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,6 +42,9 @@ MARKS = "<!-- rivals: made by benchmarks/rivals.py -->", "<!-- end of rivals -->
 MOST_LOSS_PP = 1.0
 INPUTS = 400
 """Calibration inputs of the quantised engines, at most."""
+ROUNDS, BLOCK_S = 8, 0.15
+BARS = {"speedup": 2.5, "over quantised": 1.15}
+"""What the geometric means should be at least."""
 
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -66,6 +70,8 @@ def measure(name: str, out: Path, registry: Registry) -> Path:
             options=experiment.backend.options,
             calibrate=inputs,
             quantised=True,
+            rounds=ROUNDS,
+            block_s=BLOCK_S,
         )
         with ProgressPrinter() as progress:
             timed = bench(request, registry, progress)
@@ -166,10 +172,15 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         engine, ms, loss = row["quantised"]
         cells += [engine, _ms(ms), f"{loss:.1f}", _ms(row["safe"]["ms"]), f"{row['safe']['loss_pp']:.1f}", _times(row["over quantised"])]
         lines.append(f"| {' | '.join(cells)} |")
-    means = (geometric_mean(row[key] for row in found.values()) for key in ("speedup", "over quantised"))
-    first, second = (f"*{_times(mean)}*" for mean in means)
+    first, second = (f"*{_times(mean)}*" for mean in means(found.values()).values())
     lines.append(f"| *geometric mean* | | | | | {first} | | | | | | {second} |")
     return "\n".join(lines)
+
+
+def means(found: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Geometric means of what `beside` found, by what it is called there."""
+    rows = list(found)
+    return {key: geometric_mean(row[key] for row in rows) for key in BARS}
 
 
 def _ms(value: float) -> str:
@@ -183,14 +194,14 @@ def _times(value: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"some of {', '.join(names)}; all if none is named")
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"some of {', '.join(names)}; those that DIR lacks if none is named")
     parser.add_argument("--out", type=Path, default=Path("runs") / "rivals", help="where runs and results go")
     parser.add_argument("--write", action="store_true", help=f"put the table of everything that is in DIR into docs/{PAGE.name}")
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.networks) - set(names)):
         parser.error(f"there is no recipe '{unknown[0]}'; there are: {', '.join(names)}")
     registry = plugins.load()
-    for name in options.networks or names:
+    for name in options.networks or (name for name in names if not (options.out / f"{name}.json").exists()):
         measure(name, options.out, registry)
     found = {name: json.loads(file.read_text(encoding="utf-8")) for name in names if (file := options.out / f"{name}.json").exists()}
     text = table(found)
@@ -198,6 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, result in found.items():
         for warning in result["noise"]:
             print(f"{name}: {warning}", file=sys.stderr)
+    for key, mean in means(map(beside, found.values())).items():
+        print(f"{'kept' if mean >= BARS[key] else 'MISSED'}: {key}, geometric mean: {_times(mean)}; wanted: {BARS[key]}x", file=sys.stderr)
     if options.write:
         put(f"{text}\n\n{described(next(iter(found.values()))['summary'])}", PAGE, MARKS)
 
