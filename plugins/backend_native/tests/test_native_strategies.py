@@ -123,7 +123,7 @@ def random_options(rng: np.random.Generator, name: str, levels: int) -> Json:
             for _ in range(int(rng.integers(1, 5)))
         ]
         inner = str(rng.choice(["naive", "cascade", "guarded", "kalman"]))
-        return options | ({"then": {inner: random_options(rng, inner, levels)}} if rng.random() < 0.2 else {})
+        return options | ({"then": {inner: random_options(rng, inner, levels)}} if rng.random() < 0.1 else {})
     if name == "cascade":
         again = int(rng.integers(0, levels))
         options |= {"again": again} if rng.random() < 0.5 else {}

@@ -47,7 +47,11 @@ mbx_strategy_options *mbx_option_entry(mbx_strategy_options *options, const char
     mbx_strategy_options **place = previous ? &previous->next : &options->entries, *found = *place;
     if (((value && !cJSON_IsArray(value)) || (entry && !cJSON_IsObject(entry))) && !options->wrong) options->wrong = name;
     while (found && found->object != entry) found = found->next; /* given out before */
-    if (found || !cJSON_IsObject(entry) || !(found = calloc(1, sizeof *found))) return found;
+    if (found || !cJSON_IsObject(entry)) return found;
+    if (!(found = calloc(1, sizeof *found))) {
+        options->wrong = name; /* no memory: better refused than cut off */
+        return NULL;
+    }
     found->object = entry;
     found->next = *place;
     return *place = found;

@@ -333,7 +333,9 @@ static int read_rule(mbx_strategy_options *options, int index, int levels, parse
     into->when = parse(on);
     on->at = end + bytes + 1;
     if (into->when) return 0;
-    (void)snprintf(error, error_bytes, "rules[%d].when '%.80s' %s", index, when, on->fault);
+    int shown = bytes < 80 ? (int)bytes : 80;
+    while ((when[shown] & 0xc0) == 0x80) shown--; /* whole characters */
+    (void)snprintf(error, error_bytes, "rules[%d].when '%.*s' %s", index, shown, when, on->fault);
     return -1;
 }
 
