@@ -52,7 +52,6 @@ class Storage:
     kernels, listed in `kernels/README.md`. granule: neighbouring input elements that one multiply-add takes together.
     pack: turns float32 weights [..., granule] into the stored form, an array [...] of items that `W_TYPE` names; None (granule 1 only) stores
     them as they are. finish: name of the function that runs over the finished output in place, or None.
-    accumulators: how many sums have to be under way at once to hide the latency of a multiply-add, on CPUs with 32 vector registers.
     """
 
     name: str = "float32"
@@ -60,7 +59,6 @@ class Storage:
     defines: tuple[tuple[str, str], ...] = ()
     pack: Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]] | None = None
     finish: str | None = None
-    accumulators: int = 8
 
 
 FLOAT32 = Storage()

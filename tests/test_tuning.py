@@ -12,6 +12,7 @@ from mobiprox_core import plugins, tuning
 from mobiprox_core.configuration import Configuration, Setting
 from mobiprox_core.interfaces import Device, Progress
 from mobiprox_core.lowering import alternatives, lower
+from mobiprox_core.lowering.ways import product_ways
 from mobiprox_core.testing import graphs
 
 pytestmark = pytest.mark.opencl
@@ -127,3 +128,12 @@ def test_the_model_of_effects_finds_what_is_faster_among_noise() -> None:
     times = 100 + sum(cost[shape][design[:, shape]] for shape in range(3)) + rng.normal(0, 0.5, len(design))
     times[::7] += 60  # somebody took the processor
     assert tuning._fastest(design, times) == [2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "vectors", "tile"),
+    [(32 * 32, 4, (8, 2)), (56 * 56, 9, (6, 3)), (14 * 14, 24, (4, 4)), (32 * 32, 1, (8, 1)), (2 * 2, 32, (4, 4))],
+)
+def test_wide_units_multiply_what_they_load_twice_and_fill_their_tiles(device, pixels: int, vectors: int, tile: tuple[int, int]) -> None:
+    rule = product_ways(replace(device.info, kind="cpu", isa="avx512"), pixels, vectors)[0]
+    assert (rule.pixels, rule.vectors) == tile

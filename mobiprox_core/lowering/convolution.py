@@ -219,7 +219,7 @@ class _Sum:
         """The general convolution: panels of output channels, each with its own taps."""
         device, outputs = self.b.device, len(self.tables.weight)
         vectors = -(-outputs // device.vector)
-        way = self._choose(product_ways(device, self.pixels.shape[1], vectors, len(self.tables.fills), self.tables.storage.accumulators))
+        way = self._choose(product_ways(device, self.pixels.shape[1], vectors, len(self.tables.fills)))
         template, mr, nr = way.template, way.pixels, way.vectors
         lanes = nr * device.vector
         panels = -(-vectors // nr)

@@ -21,29 +21,32 @@ class Way:
     fused: bool = False
 
 
-def product_ways(device: DeviceInfo, pixels: int, vectors: int, fills: int = 0, accumulators: int = 8) -> tuple[Way, ...]:
+ONE_VECTOR = 1.3
+"""What a product costs in a wide unit where every element that was loaded is used once."""
+
+
+def product_ways(device: DeviceInfo, pixels: int, vectors: int, fills: int = 0) -> tuple[Way, ...]:
     """For the general convolution, of so many computed pixels and vectors of output channels; the rule comes first.
 
-    With two fills the first would have to run on the whole image before the second, so only one can be fused. accumulators:
-    of the storage, that hide the latency.
+    With two fills the first would have to run on the whole image before the second, so only one can be fused.
 
-    The rule. Wide units: where eight accumulators hide the latency, one vector will do; where pixels are few, weights come from memory, and
-    two or four vectors keep more of it in flight. Narrow units: sixteen registers, which twelve accumulators fill.
+    The rule. Wide units: with two vectors or more an element that was loaded is multiplied twice, and loads no longer limit the products;
+    then the tile that the pixels fill up best. Where pixels are few, weights come from memory, and four vectors keep more of it in flight.
+    Narrow units: sixteen registers, which twelve accumulators fill.
     """
     if pixels < 4:
         return _units(Way("dense", 8))
     if device.kind == "gpu":
         return (Way("convolution", 4),)
-    rows = min(8, pixels // 4 * 4)
+    rows, six = min(8, pixels // 4 * 4), 6 if pixels >= 6 else 4
     if device.isa == "avx512":
-        wanted = -(-accumulators // 8) if pixels > 64 else 2 if pixels >= 8 else 4
-        rule = Way("convolution", rows, next(n for n in (4, 2, 1) if n <= wanted and vectors % n == 0))
-        tiles = [(rows, 1), (rows, 2), (rows, 3), (min(6, rows), 4), (4, 4)]
+        tiles = [(rows, 2), (six, 3), (4, 4), (rows, 1)] if pixels >= 8 else [(4, 4), (4, 2), (4, 3), (4, 1)]
     else:
-        six = 6 if pixels >= 6 else 4
-        rule = Way("convolution", 4, 3) if vectors % 3 == 0 else Way("convolution", six, 2 if vectors % 2 == 0 else 1)
-        tiles = [(six, 2), (4, 3), (4, 2), (six, 1), (rows, 1)]
+        tiles = [(4, 3), (six, 2), (six, 1), (4, 2), (rows, 1)]
     legal = [Way("convolution", m, n) for m, n in tiles if vectors % n == 0]
+    rule = legal[0]
+    if device.isa == "avx512":
+        rule = min(legal, key=lambda way: -(-pixels // way.pixels) * way.pixels * (ONE_VECTOR if way.vectors == 1 else 1))
     if fills == 1:
         return (*dict.fromkeys([*(replace(way, fused=True) for way in (rule, *legal)), rule]),)
     return (*dict.fromkeys([*_units(rule), *legal]),)

@@ -66,7 +66,6 @@ BRAIN = Storage(
         ("ACCUMULATE(c, x, w)", "DOT2(c, x, w)"),
     ),
     pack=pack_brains,
-    accumulators=16,
 )
 BRAIN_DEPTHWISE = Storage(
     name="bfloat16_depthwise",
