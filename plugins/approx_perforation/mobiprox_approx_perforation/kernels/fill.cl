@@ -20,29 +20,28 @@ UNIT void MEMBER(perforation_fill)(global uchar *arena, global const int *descri
     const int lines = computed[-1], stride = descriptor[1], finishing = descriptor[10], added = descriptor[11] >= 0, other = descriptor[14];
     const int code = descriptor[16];
     const float alpha = BITS(17), beta = BITS(18), low = BITS(19), high = BITS(20);
-    global float *constants = FLOATS(descriptor[21] + v * VL);
+    global float *own = FLOATS(descriptor[21] + v * VL);
     const int channels = descriptor[22];
 
-    for (int p = first; p < last; p++) {
-        global float *at = sums + positions[p], *own = constants;
-        global Y_TYPE *to = output + positions[p];
-        VEC known = VECTOR(at + (computed[0] ? 0 : stride)); // raw sum of the nearest computed line; the neighbours of a skipped one are computed
-        for (int line = 0; line < lines; line++, at += stride, to += stride) {
-            VEC y;
-            if (computed[line]) {
-                known = VECTOR(at);
-                if (!finishing) continue;
-                y = known;
-            } else {
-                VEC next = line + 1 < lines ? VECTOR(at + stride) : known;
-                y = known * VECTOR(own) + next * VECTOR(own + channels) + VECTOR(own + 2 * channels);
-                own += 3 * channels;
-            }
-            if (finishing) {
-                if (added) y = y + READ_S(residual + line * other + others[p], sa, sb, sc, sd);
-                y = activate(y, code, alpha, beta, low, high);
-            }
-            WRITE_Y(to, y, ya, yb, yc, yd);
+#define END(y, p, line) { \
+        VEC z = y; \
+        if (finishing) { \
+            if (added) z = z + READ_S(residual + (line) * other + others[p], sa, sb, sc, sd); \
+            z = activate(z, code, alpha, beta, low, high); \
+        } \
+        WRITE_Y(output + positions[p] + (line) * stride, z, ya, yb, yc, yd); \
+    }
+    // A computed line is finished in its place, so not before the skipped one after it is filled.
+    for (int line = 0; line <= lines; line++) {
+        global float *at = sums + line * stride;
+        if (line < lines && !computed[line]) { // its neighbours are computed
+            const int before = line ? -stride : stride, after = line + 1 < lines ? stride : -stride;
+            const VEC a = VECTOR(own), b = VECTOR(own + channels), c = VECTOR(own + 2 * channels);
+            own += 3 * channels;
+            for (int p = first; p < last; p++) END(VECTOR(at + before + positions[p]) * a + VECTOR(at + after + positions[p]) * b + c, p, line)
         }
+        if (finishing && line && computed[line - 1])
+            for (int p = first; p < last; p++) END(VECTOR(at - stride + positions[p]), p, line - 1)
     }
 }
+#undef END
