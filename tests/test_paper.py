@@ -114,11 +114,11 @@ def test_results_are_put_between_the_marks_of_the_page(tables: ModuleType, tmp_p
     text = page.read_text()
     assert text.startswith(f"before\n{begin}\n")
     assert text.endswith(f"{end}\nafter\n")
-    assert "old" not in text
+    assert "\nold\n" not in text
     assert "| `confidence`, exponential | 2.0 at 0.854 | 0.0 [-1.0, 1.0] at 0.25 | 0.0 [-1.0, 1.0] at 0.25 |" in text
     assert "calibrated 0.20 (3.0)" in text
     assert "broken in 1.5%" in text
-    assert "| `cascade`, again 0, max_disagreement_pp 0.5 (chosen on tuning data) |" in text
+    assert "| `cascade`, again 0, change 0, level 1, threshold 0 (chosen on the rehearsal) |" in text
     assert "### Table 5" in text
     assert "### Table 6" not in text, "there is nothing of it"
     assert (page.parent / "pictures" / "paper_figure7.svg").exists()

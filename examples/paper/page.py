@@ -20,7 +20,7 @@ FIGURES = {
 def named(entry: Content) -> str:
     options = [str(value) for key, value in entry["options"].items() if key == "increase"]
     chosen = ", ".join(f"{key} {entry['options'][key]:g}" for key in entry["chosen"])
-    return ", ".join([f"`{entry['strategy']}`", *options, *([f"{chosen} (chosen on tuning data)"] if chosen else [])])
+    return ", ".join([f"`{entry['strategy']}`", *options, *([f"{chosen} (chosen on the rehearsal)"] if chosen else [])])
 
 
 def at_cost(own: Content | None) -> str:
