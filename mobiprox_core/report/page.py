@@ -131,7 +131,11 @@ def _unit(result: Mapping[str, Any]) -> str:
 
 def _loss(loss: float | None, result: Mapping[str, Any]) -> str:
     unit = _unit(result)
-    return "–" if loss is None else f"{loss:.2f} {unit}" if unit in ("pp", "dB") else f"{loss:.3g} {unit}"
+    return "–" if loss is None else f"{_number(loss, unit)} {unit}"
+
+
+def _number(loss: float, unit: str) -> str:
+    return f"{loss:.2f}" if unit in ("pp", "dB") else f"{loss:.3g}"
 
 
 def _budget(result: Mapping[str, Any]) -> str:
@@ -222,7 +226,8 @@ def _interval(level: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     loss, ci = level.get("measured_qos_loss"), level.get("measured_qos_loss_ci")
     if loss is None or ci is None or not level["settings"]:
         return "–"
-    text = f"{_loss(loss, result)}, {loss - ci:.3g} to {loss + ci:.3g}"
+    unit = _unit(result)
+    text = f"{_loss(loss, result)}, {_number(loss - ci, unit)} to {_number(loss + ci, unit)}"
     return f"{text} (no difference)" if abs(loss) <= ci else text
 
 

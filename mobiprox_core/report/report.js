@@ -182,7 +182,7 @@
   }
 
   legend("front-legend", [
-    [(i) => add(i, "circle", { fill: "var(--main)", cx: 9, cy: 7, r: 6 }), "level, on tuning data"],
+    [(i) => add(i, "circle", { fill: "var(--main)", cx: 9, cy: 7, r: 6 }), "level, expected loss"],
     [(i) => add(i, "path", { class: "test", d: diamond(9, 7, 5) }), "the same level on test data"],
     ...(candidates.length ? [[(i) => add(i, "circle", { class: "candidate", cx: 9, cy: 7, r: 4.5 }), "other measured configuration"]] : []),
   ]);
