@@ -195,11 +195,10 @@ def _conv(graph: Graph, op: Operator, x: Floats, weight: Floats, bias: Floats) -
 def _pool(graph: Graph, op: Operator, inputs: list[Floats]) -> Floats:
     x = _planar(inputs[0])
     size = _size(graph, op)
-    axes = (-2, -1)
-    if op["op"] == "max":
-        return np.asarray(_windows(x, op["kernel"], op, size, -np.inf).max(axes))
-    if op["op"] == "min":
-        return np.asarray(_windows(x, op["kernel"], op, size, np.inf).min(axes))
+    if op["op"] in ("max", "min"):
+        best, worst = (np.maximum, -np.inf) if op["op"] == "max" else (np.minimum, np.inf)
+        windows = _windows(x, op["kernel"], op, size, worst)
+        return reduce(best, (windows[..., i, j] for i, j in np.ndindex(*op["kernel"])))  # reducing two axes of a view at once is slow
     inside = np.ones(x.shape[2:], np.float32)
     if op["count_include_pad"]:  # padding counts; what ceil_mode adds beyond it does not
         top, left, bottom, right = op["pads"]
@@ -207,7 +206,7 @@ def _pool(graph: Graph, op: Operator, inputs: list[Floats]) -> Floats:
         counted = _windows(inside, op["kernel"], replace(op, attributes={**op.attributes, "pads": (0, 0, 0, 0)}), size, 0.0)
     else:
         counted = _windows(inside, op["kernel"], op, size, 0.0)
-    return np.asarray(_windows(x, op["kernel"], op, size, 0.0).sum(axes) / counted.sum(axes))
+    return np.asarray(_windows(x, op["kernel"], op, size, 0.0).sum((-2, -1)) / counted.sum((-2, -1)))
 
 
 def _binary(graph: Graph, op: Operator, inputs: list[Floats]) -> Floats:
