@@ -51,7 +51,8 @@ class TestWithTheData:
     pytestmark = needs_data
 
     @pytest.mark.parametrize(
-        ("split", "count"), [("train", 1000), ("test", 500), ("test_jpeg_a", 2250), ("test_jpeg_b", 2250), ("stream", 500)]
+        ("split", "count"),
+        [("train", 1000), ("test", 500), ("test_jpeg_a", 2250), ("test_jpeg_b", 2250), ("test_both", 2750), ("stream", 500)],
     )
     def test_a_split_has_its_images(self, split: str, count: int) -> None:
         samples = load(split)
