@@ -48,9 +48,9 @@ class Effort:
     first: int = 8
     least: int = 14
     most: int = 96
-    loss_s: float = 20.0
+    loss_s: float = 14.0
     round_s: float = 0.15
-    confirm_s: float = 0.5
+    confirm_s: float = 0.35
     energy_s: float = 2.0
 
 

@@ -216,8 +216,13 @@ def test_alone_and_only_where_it_pays() -> None:
     assert [c["engine"] for c in result["contenders"]] == ["mobiprox", "mobiprox"]
     kept = result["contenders"][1]["configuration"]
     assert set(kept) == {op["name"] for op in result["operators"] if op["settings"]}
-    assert all(op["settings"][ROWS]["speedup"] >= comparison.PAYS for op in result["operators"] if op["settings"])
     text.render(result)
+
+
+def test_a_setting_stays_where_it_pays() -> None:
+    times = [(1.0, 0.9), (1.0, 0.99), (), (1.0, 0.5, 0.8)]
+    assert comparison._paying((1, 1, 1, 2), times) == (1, 0, 0, 2)
+    assert comparison._paying((0, 0, 0, 0), times) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(

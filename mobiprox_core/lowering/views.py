@@ -102,6 +102,8 @@ class View:
         """Numbers of the buffers that it lies in."""
         if self.addresses is None:
             return {self.start >> BUFFER_SHIFT}
+        if not self.addresses.size:
+            return set()
         first, last = (int(end(self.addresses)) >> BUFFER_SHIFT for end in (np.min, np.max))
         return {first} if first == last else set(np.unique(self.addresses >> BUFFER_SHIFT).tolist())
 

@@ -159,7 +159,7 @@ def test_the_whole_loop_gives_the_losses_of_this_machine(options: Options, exper
     assert resolved.tune.labels is not None
     accuracy = [float((predicted == resolved.tune.labels).mean()) for predicted in labels]
     for level, value in zip(told["levels"], accuracy, strict=True):
-        assert level["qos_loss_pp"] == pytest.approx(100 * (accuracy[0] - value), abs=0.5 if REAL else 1e-9)
+        assert level["measured_qos_loss_pp"] == pytest.approx(100 * (accuracy[0] - value), abs=0.5 if REAL else 1e-9)
 
     again = pipeline.measure_bundle(result.bundle, registry, None, lambda step: None)
     assert len(again["levels"]) == len(told["levels"])
