@@ -20,9 +20,9 @@ from .errors import DeviceError
 from .interfaces import Candidate, LevelCalibration, Meter, Profile, Progress, ProgressSink, Samples
 from .lab import Lab, side_by_side, through
 from .ledger import Journal, Json
-from .measurement import OperatingPoint
+from .measurement import Loss, OperatingPoint
 from .prediction import POWERS, Expectation, Latency, RawLoss, Scale, Table, Trust, additive, trust
-from .qos import Judge, Loss, Statistics
+from .qos import Judge, Statistics
 from .selection import Demands, choose, contenders, evenly, halved, within_reach
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import isfinite, sqrt
 from typing import TYPE_CHECKING
 
 from .configuration import Configuration
@@ -11,8 +12,6 @@ from .configuration import Configuration
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-    from .qos import Loss
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,12 +36,41 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """value: positive is worse. ci: 95 % confidence half-width. upper: what as many other samples, of as many other groups, lose at most.
+
+    `upper` is one-sided and holds with the confidence that was asked for; it counts the chance in those other samples too, so it may be
+    compared with what they measure.
+    """
+
+    value: float
+    ci: float
+    upper: float
+
+    @property
+    def error(self) -> float:
+        """Standard error."""
+        return self.ci / 1.96
+
+    def drawn(self, towards: float, error: float) -> Loss:
+        """The best guess from this measurement and from another source that says `towards`, with its standard error.
+
+        Each counts by the inverse of its variance; what other samples add by chance stays.
+        """
+        if not isfinite(self.value) or not error + self.error:
+            return self
+        share = error**2 / (error**2 + self.error**2)
+        value = towards + share * (self.value - towards)
+        return Loss(value, self.ci * sqrt(share), value + (self.upper - self.value) * sqrt((1 + share) / 2))
+
+
+@dataclass(frozen=True, slots=True)
 class OperatingPoint:
     """A configuration with its measured loss and cost.
 
     qos_loss: below the exact network, in the unit of the experiment's measure (percentage points for accuracy); positive is worse. It is
     what the configuration is expected to lose on data like the tuning data (`prediction.Expectation`); measured: what it lost on the
-    tuning data themselves, None where nobody looked. qos_loss_upper: what other data of the same size lose at most (`qos.Loss`); None where it was not asked for.
+    tuning data themselves, None where nobody looked. qos_loss_upper: what other data of the same size lose at most (`Loss`); None where it was not asked for.
     divergence: of the outputs from the exact ones, mean over the tuning data; None where it was not measured.
     latency_ms: median of one inference at batch 1. energy_mj: mean of one inference, None without a meter. size_bytes: weights and tables
     of this level, None where nobody asked. qos_loss_ci, latency_ci_ms: 95 % confidence half-widths. refused: why it cannot ship, though

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .configuration import Configuration, OpId, Setting
-from .qos import Loss
+from .measurement import Loss
 
 if TYPE_CHECKING:
     from .interfaces import Profile

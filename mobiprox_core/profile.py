@@ -32,7 +32,8 @@ from .interfaces import Job, OperatorProfile, Profile, Progress, ProgressSink, R
 from .lab import Lab, median_and_ci, scores, undisturbed
 from .ledger import Journal, Json
 from .measure import pack, unpack
-from .qos import Judge, Loss, Statistics
+from .measurement import Loss
+from .qos import Judge, Statistics
 from .selection import evenly
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from .adaptation import probabilities
 from .interfaces import Metric, Options, Samples, Truth
+from .measurement import Loss
 
 if TYPE_CHECKING:
     from .interfaces import Floats
@@ -26,35 +27,6 @@ Statistics = npt.NDArray[np.float64]
 
 FEWEST = 5
 """Samples of a class or group, at least, for it to be looked at alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """value: positive is worse. ci: 95 % confidence half-width. upper: what as many other samples, of as many other groups, lose at most.
-
-    `upper` is one-sided and holds with the confidence that was asked for; it counts the chance in those other samples too, so it may be
-    compared with what they measure.
-    """
-
-    value: float
-    ci: float
-    upper: float
-
-    @property
-    def error(self) -> float:
-        """Standard error."""
-        return self.ci / 1.96
-
-    def drawn(self, towards: float, error: float) -> Loss:
-        """The best guess from this measurement and from another source that says `towards`, with its standard error.
-
-        Each counts by the inverse of its variance; what other samples add by chance stays.
-        """
-        if not isfinite(self.value) or not error + self.error:
-            return self
-        share = error**2 / (error**2 + self.error**2)
-        value = towards + share * (self.value - towards)
-        return Loss(value, self.ci * sqrt(share), value + (self.upper - self.value) * sqrt((1 + share) / 2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import pytest
 
 from mobiprox_core.configuration import EXACT, Configuration, Setting
 from mobiprox_core.interfaces import OperatorProfile, Profile, SettingProfile
+from mobiprox_core.measurement import Loss
 from mobiprox_core.prediction import POWERS, Expectation, Latency, Scale, Table, additive, p1, p2, random_codes, rank_correlation, trust
-from mobiprox_core.qos import Loss
 
 
 def setting(number: int) -> Setting:

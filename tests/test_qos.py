@@ -13,7 +13,8 @@ from mobiprox_qos_accuracy.metrics import Accuracy, MacroF1
 from mobiprox_qos_psnr.metrics import Mse, Psnr
 
 from mobiprox_core.interfaces import Samples
-from mobiprox_core.qos import Judge, Loss, student
+from mobiprox_core.measurement import Loss
+from mobiprox_core.qos import Judge, student
 
 
 def samples(count: int, groups: Any = None, labels: Any = None) -> Samples:

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from mobiprox_core.configuration import EXACT_CONFIGURATION, Configuration, Setting
 from mobiprox_core.interfaces import Candidate
 from mobiprox_core.measure import _corrected
-from mobiprox_core.measurement import OperatingPoint
+from mobiprox_core.measurement import Loss, OperatingPoint
 from mobiprox_core.profile import hopeless
-from mobiprox_core.qos import Loss
 from mobiprox_core.selection import Demands, choose, contenders, evenly, halved, shortfalls, within_reach
 
 EXACT = OperatingPoint(EXACT_CONFIGURATION, 0.0, 100.0)
