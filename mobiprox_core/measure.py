@@ -117,7 +117,7 @@ class Measurer:
         self.statistics("tune", judge, [EXACT_CONFIGURATION, *(c.configuration for c in spread)])
         count = self.later_rounds((perf_counter() - started) / (len(spread) + 1))
         points = self.points([c.configuration for c in spread], judge)
-        points, expected = self.reckoned(points, judge, demands.max_loss)
+        points, expected = reckoned(points, demands.max_loss)
         exact = points[EXACT_CONFIGURATION]
         first = {c: p for c, p in points.items() if c.settings}
         tried: set[Configuration] = set()
@@ -129,13 +129,13 @@ class Measurer:
             tried |= {c.configuration for c in near}
             survivors = self.survivors([c.configuration for c in near], costs, judge, demands.max_loss, expected)
             points |= self.points([near[i].configuration for i in survivors], judge, exact.latency_ms)
-            points, expected = self.reckoned(points, judge, demands.max_loss)
+            points, expected = reckoned(points, demands.max_loss)
         for generation in count_up():
             children = [c.configuration for c in improve(tuple(points.values()), generation) if c.configuration not in points]
             if not children:
                 break
             points |= self.points(children, judge, exact.latency_ms)
-            points, _ = self.reckoned(points, judge, demands.max_loss)
+            points, _ = reckoned(points, demands.max_loss)
         points = self.timed_again(points)
         checked = [self.refused(point, judge, demands) for point in points.values() if point.configuration.settings]
         points |= {point.configuration: point for point in checked}
@@ -207,20 +207,6 @@ class Measurer:
             )
             self.observe(points[configuration])
         return points
-
-    def reckoned(
-        self, points: Mapping[Configuration, OperatingPoint], judge: Judge, max_loss: float
-    ) -> tuple[dict[Configuration, OperatingPoint], Expectation]:
-        """The points with the losses that are to be expected of them, given all that were measured; and how these were reckoned."""
-        exact, *others = self.statistics("tune", judge, [EXACT_CONFIGURATION, *points])
-        losses = {c: judge.loss(exact, rows) for c, rows in zip(points, others, strict=True) if c.settings}
-        divergences = [self.divergence("tune", judge, c) for c in losses]
-        expected = Expectation.fitted(divergences, list(losses.values()), max_loss)
-        reckoned = dict(points)
-        for (c, measured), divergence in zip(losses.items(), divergences, strict=True):
-            loss = expected(divergence, measured)
-            reckoned[c] = replace(points[c], qos_loss=loss.value, qos_loss_ci=loss.ci, qos_loss_upper=loss.upper)
-        return reckoned, expected
 
     def timed_again(self, points: Mapping[Configuration, OperatingPoint]) -> dict[Configuration, OperatingPoint]:
         """All of them side by side, so that no round's quiet or busy moment counts for its points alone."""
@@ -414,6 +400,17 @@ def _judged(judge: Judge, outputs: Floats, exact: Floats, index: npt.NDArray[np.
     """What is noted of the outputs of some samples. divergence: their sum, None where one is not finite."""
     divergence = float(judge.divergence(outputs, exact).sum())
     return {"rows": pack(judge.statistics(outputs, exact, index)), "divergence": divergence if math.isfinite(divergence) else None}
+
+
+def reckoned(points: Mapping[Configuration, OperatingPoint], max_loss: float) -> tuple[dict[Configuration, OperatingPoint], Expectation]:
+    """The points with the losses that are to be expected of them, given all that were measured; and how these were reckoned."""
+    told = [(c, p.measured, p.divergence) for c, p in points.items() if c.settings and p.measured is not None and p.divergence is not None]
+    expected = Expectation.fitted([divergence for _, _, divergence in told], [measured for _, measured, _ in told], max_loss)
+    found = dict(points)
+    for c, measured, divergence in told:
+        loss = expected(divergence, measured)
+        found[c] = replace(points[c], qos_loss=loss.value, qos_loss_ci=loss.ci, qos_loss_upper=loss.upper)
+    return found, expected
 
 
 def fitted_latency(table: Table, measured: Mapping[Configuration, OperatingPoint], exact: OperatingPoint) -> Latency:

@@ -186,7 +186,7 @@ def hopeless(
     """
     beyond = NormalDist().inv_cdf(1 - ERROR / looks)
     order = sorted(divergences, key=lambda s: (latency[s], float(divergences[s].mean())))
-    found = {s for s, loss in losses.items() if loss.value - beyond * loss.ci / 1.96 > most}
+    found = {s for s, loss in losses.items() if loss.value - beyond * loss.error > most}
     best: list[Setting] = []
     for setting in order:
         own = divergences[setting]
