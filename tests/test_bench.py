@@ -12,6 +12,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -32,7 +33,7 @@ from mobiprox_core.bench.ratios import Block
 from mobiprox_core.bench.settings import configuration
 from mobiprox_core.bench.task import Task
 from mobiprox_core.cli import main
-from mobiprox_core.configuration import EXACT_CONFIGURATION, Setting
+from mobiprox_core.configuration import EXACT_CONFIGURATION, Configuration, Setting
 from mobiprox_core.errors import DeviceError, LoweringError, UsageError
 from mobiprox_core.graph import Graph
 from mobiprox_core.network import Network
@@ -319,6 +320,15 @@ def test_an_engine_that_is_killed_is_an_error_that_names_it(worker: Process, inp
     os.kill(worker._process.pid, signal.SIGKILL)
     with pytest.raises(DeviceError, match="onnxruntime ended its process by signal 9"):
         worker.ask("time", seconds=0.01)
+
+
+def test_what_operators_may_be_off_by_adds_up_over_a_network() -> None:
+    techniques: dict[str, Any] = {"coarse": SimpleNamespace(tolerance=0.01), "fine": SimpleNamespace(tolerance=1e-5)}
+    both = Configuration(
+        {"a": Setting.parse("coarse + fine"), "b": Setting.of("coarse"), "c": Setting.of("coarse"), "d": Setting.of("coarse")}
+    )
+    assert comparison._tolerance(both, techniques) == pytest.approx(0.02)
+    assert comparison._tolerance(Configuration({}), techniques) == 0
 
 
 def test_an_engine_that_computes_something_else_is_an_error_that_names_it(worker: Process, inputs: str, tmp_path: Path) -> None:

@@ -52,6 +52,15 @@ def test_a_level_that_approximates_nothing_is_the_exact_network(rivals: dict[str
     assert rivals["settings"]({"settings": {"a": "int8", "b": "bf16"}}) == "a: int8; b: bf16"
 
 
+def test_below_the_table_stands_which_bars_are_kept_and_by_whom_not(rivals: dict[str, Any]) -> None:
+    slower = {**RESULT, "exact_ms": {"onnxruntime": 0.15}}
+    kept, other = rivals["verdicts"]({"first": RESULT, "second": slower})
+    assert "3.00x in the geometric mean of 2 networks; wanted: 2.50x (kept). Below that by themselves: `second` (1.50x)." in kept
+    assert other.endswith("Below that by themselves: none.")
+    missed, _ = rivals["verdicts"]({"second": slower})
+    assert "MISSED" in missed
+
+
 def test_the_table_ends_with_geometric_means(rivals: dict[str, Any]) -> None:
     slower = {**RESULT, "exact_ms": {"onnxruntime": 0.15}}
     *_, last = rivals["table"]({"first": RESULT, "second": slower}).splitlines()

@@ -297,9 +297,8 @@ class _Meaning:
         meaning = self._exact
         if settings.settings:
             meaning = reference.run(self._graph, self._inputs, settings, self._techniques, self._statistics)
-        used = {part.technique for setting in settings.settings.values() for part in setting}
         own = TOLERANCE if engine == OURS else engines.RIVALS[engine].tolerance
-        allowed = max(own, *(self._techniques[name].tolerance for name in used), 0.0)
+        allowed = max(own, _tolerance(settings, self._techniques))
         difference = _difference(outputs, meaning)
         if not difference <= allowed:
             what = f"{engine} ({contender.name})" if engine == OURS else engine
@@ -308,6 +307,11 @@ class _Meaning:
                 mend=f"report it, or leave {'this setting' if settings.settings else engine} out",
             )
         return {"difference": difference, "from_exact": _difference(outputs, self._exact)}
+
+
+def _tolerance(settings: Configuration, techniques: Mapping[str, Technique]) -> float:
+    """What a network may be off by: techniques say it of one operator, and errors of several add up as independent ones do."""
+    return float(sum(max(techniques[part.technique].tolerance for part in setting) ** 2 for setting in settings.settings.values()) ** 0.5)
 
 
 def _read(file: Path) -> tuple[Floats, ...]:
