@@ -1,7 +1,8 @@
 """Graph + settings + device -> execution plan.
 
 Tensors are *views*: an address for every element. What only moves elements (reshape, transpose, slice, concat, pad) is NumPy on
-addresses and costs nothing until somebody needs the result in one piece; then one gather makes it so. `views` has addresses and
+addresses and costs nothing until somebody needs the result in one piece; then one gather makes it so. Channels of a concatenation are
+written where they belong in it. `views` has addresses and
 layouts, `arena` the memory, `builder` and `convolution` and `operators` the launches.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from math import prod
 from types import MappingProxyType
 
@@ -112,7 +114,9 @@ class _Lowering:
         self.arena = arena
         self.views: dict[str, View] = {}
         self.instances: set[Instance | Chain] = set()
-        self.halos = _halos(graph)
+        self.parts = _parts(graph, device.block)
+        self.halos = _halos(graph, self.parts)
+        self.wholes: dict[str, int] = {}
 
     def plan(self, settings: Mapping[OpId, Sequence[Setting]], levels: Sequence[Configuration]) -> ExecutionPlan:
         graph = self.graph
@@ -217,8 +221,19 @@ class _Lowering:
         elif operator.kind == "dense":
             layout = Layout((prod(shape[:-1]), shape[-1], 1, 1), self.device.block)
         else:
-            layout = Layout(four(shape), self.device.block, self.halos.get(operator.output, (0, 0, 0, 0)))
+            return self._in_blocks(operator.output, shape)
         return View(shape, self.arena.buffer(layout.size, layout), layout)
+
+    def _in_blocks(self, name: str, shape: Shape) -> View:
+        """A tensor in blocks of channels, in a buffer of its own or in that of the concatenation that it is a part of."""
+        whole, channel = self.parts.get(name, (name, 0))
+        layout = Layout(four(self.graph.shape(whole)), self.device.block, self.halos.get(whole, (0, 0, 0, 0)))
+        if whole not in self.wholes:
+            self.wholes[whole] = self.arena.buffer(layout.size, layout)
+        start = self.wholes[whole]
+        if whole == name:
+            return View(shape, start, layout)
+        return View(shape, start + channel // layout.block * layout.strides[1], replace(layout, extent=four(shape), of=layout.blocks))
 
     def _alone(self, operator: Operator, setting: Setting) -> _Choice:
         """A setting whose operator converts what it reads by itself, and writes float32."""
@@ -336,11 +351,35 @@ class _Lowering:
         return [source for _, technique in sorted(self.techniques.items()) for source in technique.kernels(self.device)]
 
 
-def _halos(graph: Graph) -> dict[str, tuple[int, int, int, int]]:
-    """How far convolutions read beyond each tensor: rows and columns (top, left, bottom, right)."""
+IN_BLOCKS = ("conv", "pool", "affine", "activation", "binary")
+"""Kinds of operators that write blocks of channels (element-wise ones of two inputs mostly)."""
+
+
+def _parts(graph: Graph, block: int) -> dict[str, tuple[str, int]]:
+    """Tensors that are written where a concatenation has them, so that nothing need be put together: its name, and their first channel in it.
+
+    A tensor that several concatenations have (each layer of a DenseNet has those of all before) is a part of the last one. What does not lie
+    there after all, as the views show, is put together where it is read.
+    """
+    joins = [op for op in graph.operators if op.kind == "view" and op["op"] == "concat" and op["axis"] == 1]
+    movable = {op.output for op in joins} | {op.output for op in graph.operators if op.kind in IN_BLOCKS}
+    found: dict[str, tuple[str, int]] = {}
+    for op in reversed(joins):
+        firsts = list(accumulate((graph.shape(name)[1] for name in op.inputs), initial=0))[:-1]
+        if len({*op.inputs} & movable - {*found}) == len(op.inputs) and not any(first % block for first in firsts):
+            whole, channel = found.get(op.output, (op.output, 0))
+            found |= {name: (whole, channel + first) for name, first in zip(op.inputs, firsts, strict=True)}
+        elif op.inputs[0] in found:
+            found.setdefault(op.output, found[op.inputs[0]])
+    return found
+
+
+def _halos(graph: Graph, parts: Mapping[str, tuple[str, int]]) -> dict[str, tuple[int, int, int, int]]:
+    """How far convolutions read beyond each tensor, or the whole that it is a part of: rows and columns (top, left, bottom, right)."""
     halos: dict[str, tuple[int, int, int, int]] = {}
     for op in graph.operators:
         if op.kind == "conv":
             need = reach(op, graph)
-            halos[op.inputs[0]] = tuple(map(max, zip(need, halos.get(op.inputs[0], need), strict=True)))  # type: ignore[assignment]
+            whole, _ = parts.get(op.inputs[0], (op.inputs[0], 0))
+            halos[whole] = tuple(map(max, zip(need, halos.get(whole, need), strict=True)))  # type: ignore[assignment]
     return halos

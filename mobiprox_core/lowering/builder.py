@@ -125,7 +125,7 @@ class Builder:
         if form == PLAIN:
             return start
         if (start, form) not in self.delivered:
-            self._convert(start, form)
+            self._convert(start, self.arena.buffers[start >> BUFFER_SHIFT].size, form)
             self.delivered |= {(start, form)}
         return self.arena.form(start, form)
 
@@ -135,36 +135,42 @@ class Builder:
             return view
         assert view.layout is not None
         stored, size = self.stored(view, form), self.arena.buffers[view.start >> BUFFER_SHIFT].size
-        copy = replace(view, start=self.scratch_in(view.layout))
-        self._over(Instance("form", reads=form.kind), "restore", size, (stored, copy.start), reads=form)
-        return copy
+        copy = self.scratch_in(view.layout)
+        self._over(Instance("form", reads=form.kind), "restore", size, (stored, copy), reads=form)
+        return replace(view, start=copy + view.within - view.layout.origin)
 
     def target(self) -> tuple[Form, int]:
         """For who can write any form: the one to write the output in, and the address of its first element."""
-        layout, start = self.output.layout, self.output.start
+        layout = self.output.layout
         assert layout is not None
         if self.writes == {PLAIN} or len(self.writes) > 1:
             return PLAIN, self.output.origin
         (form,) = self.writes
         self.written = form
-        stored = self.arena.form(start, form)
+        stored = self.arena.form(self.output.start, form)
         if not form.zero_is_zero and any(layout.halo):
             left, right = layout.halo[1] * layout.block, layout.halo[3] * layout.block
             _, plane, row, _ = layout.strides
             instance = Instance("form", writes=form.kind)
             self.instances.add(instance)
             entries = (stored, plane, row, plane // row, layout.halo[0], layout.halo[2], left, right)
-            self.launch("halo" + instance.suffix, layout.extent[0] * layout.blocks, with_forms(entries, writes=form))
-        return form, stored + layout.origin * form.element_bytes // 4
+            self.launch("halo" + instance.suffix, layout.size // plane, with_forms(entries, writes=form))
+        return form, stored + self.output.within * form.element_bytes // 4
 
     def deliver(self) -> None:
-        """Convert the output, which lies in float32 by now, to the other forms that are wanted."""
+        """Convert the output, which lies in float32 by now, to the other forms that are wanted; of a buffer that others write too, its own part."""
+        start, layout = self.output.start, self.output.layout
+        pieces = [(start, self.arena.buffers[start >> BUFFER_SHIFT].size)]
+        if layout is not None and layout.of:
+            image, plane, _, _ = layout.strides
+            pieces = [(start + n * image, layout.blocks * plane) for n in range(layout.extent[0])]
         for form in sorted(self.writes - {self.written, PLAIN}, key=lambda form: (form.name, form.parameters)):
-            self._convert(self.output.start, form)
+            for first, size in pieces:
+                self._convert(first, size, form)
 
-    def _convert(self, start: int, form: Form) -> None:
-        size = self.arena.buffers[start >> BUFFER_SHIFT].size
-        self._over(Instance("form", writes=form.kind), "convert", size, (start, self.arena.form(start, form)), writes=form)
+    def _convert(self, first: int, size: int, form: Form) -> None:
+        stored = self.arena.form(first, form) + first % (1 << BUFFER_SHIFT) * form.element_bytes // 4
+        self._over(Instance("form", writes=form.kind), "convert", size, (first, stored), writes=form)
 
     def _over(
         self, instance: Instance, function: str, size: int, ends: tuple[int, int], *, writes: Form = PLAIN, reads: Form = PLAIN

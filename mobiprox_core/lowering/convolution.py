@@ -105,7 +105,7 @@ def _ends(b: Builder, op: Operator, any_form: bool) -> _Ends:
             residual, adds = b.restored(residual, adds), PLAIN
         layout = residual.layout
         assert layout is not None
-        first = b.stored(residual, adds) + layout.origin * adds.element_bytes // 4
+        first = b.stored(residual, adds) + residual.within * adds.element_bytes // 4
     writes, origin = b.target() if any_form else (PLAIN, b.output.origin)
     return _Ends(origin, writes, layout, first, adds)
 
@@ -137,7 +137,7 @@ def _conv_input(b: Builder, op: Operator, tables: Tables) -> _Read:
     taps = c // layout.block * plane + c % layout.block + i * op["dilations"][0] * row + j * op["dilations"][1] * column
     top, left, _, _ = op["pads"]
     n, h, w = np.ix_(np.arange(layout.extent[0]), tables.rows, tables.columns)
-    pixels = layout.origin + n * image + (h * op["strides"][0] - top) * row + (w * op["strides"][1] - left) * column
+    pixels = view.within + n * image + (h * op["strides"][0] - top) * row + (w * op["strides"][1] - left) * column
     start = b.stored(view, b.reads.get("input", PLAIN))
     return _Read(start, pixels.ravel(), taps.reshape(layout.extent[1], -1), plane, row)
 

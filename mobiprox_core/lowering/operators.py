@@ -70,7 +70,7 @@ def _pool(b: Builder, op: Operator) -> None:
     assert output.layout is not None
     target, (top, left, bottom, right) = output.layout, op["pads"]
     read = b.reads.get("input", PLAIN)
-    first = b.stored(source, read) + source.layout.origin * read.element_bytes // 4
+    first = b.stored(source, read) + source.within * read.element_bytes // 4
     written, origin = b.target()
     row = (
         *(first, *source.layout.strides[:3], origin, *target.strides[:3]),

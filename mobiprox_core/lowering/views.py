@@ -26,12 +26,14 @@ Extent = tuple[int, int, int, int]
 class Layout:
     """Elements (n, c, h, w) at origin + n*strides[0] + (c//block)*strides[1] + h*strides[2] + w*strides[3] + c%block.
 
-    halo: rows and columns stored around every plane (top, left, bottom, right); zero, and never written.
+    halo: rows and columns stored around every plane (top, left, bottom, right); zero, and never written. of: channel blocks that the layout has
+    of which this one is a part; 0 where it is whole.
     """
 
     extent: Extent
     block: int
     halo: tuple[int, int, int, int] = (0, 0, 0, 0)
+    of: int = 0
 
     @property
     def blocks(self) -> int:
@@ -43,7 +45,7 @@ class Layout:
         top, left, bottom, right = self.halo
         row = (width + left + right) * self.block
         plane = (height + top + bottom) * row
-        return self.blocks * plane, plane, row, self.block
+        return (self.of or self.blocks) * plane, plane, row, self.block
 
     @property
     def size(self) -> int:
@@ -90,6 +92,11 @@ class View:
         assert self.layout is not None
         return self.start + self.layout.origin
 
+    @property
+    def within(self) -> int:
+        """Of element 0, from the start of the buffer."""
+        return self.origin & ((1 << BUFFER_SHIFT) - 1)
+
     def elements(self) -> Ints:
         """int64[shape], the address of every element."""
         if self.addresses is not None:
@@ -120,6 +127,8 @@ def moved(op: Operator, shape: Shape, inputs: Sequence[View], constant: Callable
         if first.layout is not None and four(shape) == first.layout.extent:
             return replace(first, shape=shape)
         return at(first.elements().reshape(shape))
+    if op["op"] == "concat" and op["axis"] == 1 and (whole := _side_by_side(inputs, shape)) is not None:
+        return whole
     elements = first.elements()
     match op["op"]:
         case "transpose":
@@ -139,3 +148,18 @@ def moved(op: Operator, shape: Shape, inputs: Sequence[View], constant: Callable
             raise LoweringError(f"operator '{op.name}': there is no view called '{other}'")
     assert elements.shape == shape, f"{op.name}: {elements.shape} is not {shape}"
     return at(elements)
+
+
+def _side_by_side(views: Sequence[View], shape: Shape) -> View | None:
+    """Tensors whose channels lie one after the other in a buffer, as one tensor of this shape; None if they do not."""
+    first, start, channels = views[0].layout, views[0].start, 0
+    for view in views:
+        layout = view.layout
+        if first is None or layout is None or layout.extent != four(view.shape) or replace(layout, extent=first.extent) != first:
+            return None
+        if channels % first.block or view.start != start + channels // first.block * first.strides[1]:
+            return None
+        channels += layout.extent[1]
+    assert first is not None
+    whole = replace(first, extent=four(shape))
+    return View(shape, start, replace(whole, of=0) if whole.blocks == whole.of else whole)

@@ -78,6 +78,26 @@ def identity_block(*, batch: int = 1, channels: int = 19, size: tuple[int, int] 
     return replace(graph, operators=(before, op), tensors={**graph.tensors, "t": t})
 
 
+def joined(
+    *, batch: int = 1, channels: tuple[int, int] = (16, 19), size: tuple[int, int] = (7, 6), activation: Activation | None = TANH
+) -> Graph:
+    """Two convolutions of one input, `left` and `right`, and op, which reads both, one behind the other; channels: of the two."""
+    tensors = {"x": TensorSpec("x", (batch, 8, *size)), "t": TensorSpec("t", (batch, sum(channels), *size))}
+    operators = []
+    sources = (("left", "x", channels[0], 1, (1, 1)), ("right", "x", channels[1], 2, (3, 3)), ("op", "t", 20, 3, (3, 3)))
+    for name, source, filters, seed, kernel in sources:
+        pads = (kernel[0] // 2,) * 4
+        before = tensors[source].shape[1]
+        made = convolution(
+            batch=batch, channels=before, filters=filters, size=size, kernel=kernel, pads=pads, activation=activation, seed=seed
+        )
+        output = "y" if name == "op" else name
+        tensors[output] = TensorSpec(output, made.outputs[0].shape)
+        operators.append(replace(made["op"], name=name, inputs=(source, "weight", "bias"), output=output))
+    operators.insert(2, Operator("join", "view", ("left", "right"), "t", {"op": "concat", "axis": 1}))
+    return Graph("joined", batch, (tensors["x"],), (tensors["y"],), tuple(operators), tensors)
+
+
 def inputs(graph: Graph, seed: int = 0) -> tuple[Floats, ...]:
     """Normally distributed float32 inputs of a graph's shapes."""
     rng = np.random.default_rng(seed)
@@ -154,6 +174,8 @@ AWKWARD: Mapping[str, Callable[[], Graph]] = MappingProxyType(
         "three images, depthwise": lambda: convolution(batch=3, channels=3, filters=3, size=(6, 9), group=3),
         "residual block": identity_block,
         "residual block, three images": lambda: identity_block(batch=3, channels=33, size=(5, 8), activation=TANH),
+        "reads two tensors as one": joined,
+        "reads two tensors as one, three images": lambda: joined(batch=3, channels=(32, 16), activation=RELU),
         "dense": lambda: dense(features=45, outputs=19),
         "dense, three images": lambda: dense(rows=(3,), features=64, outputs=32, activation=RELU),
         "dense, one feature": lambda: dense(rows=(3,), features=1, outputs=3, activation=TANH),

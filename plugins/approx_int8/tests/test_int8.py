@@ -324,6 +324,42 @@ def test_perforated_neighbours_hand_bytes_on(which: str, second: str) -> None:
 
 
 @pytest.mark.opencl
+@pytest.mark.parametrize("batch", [1, 3])
+@every_body
+def test_parts_of_a_concatenation_are_written_as_bytes_of_the_whole(which: str, batch: int) -> None:
+    """Also where one of them is exact, or read exactly by somebody else, and where the bytes are not wanted at all."""
+    graph = graphs.joined(batch=batch)
+    pooled = {"op": "average", "kernel": (7, 6), "strides": (1, 1), "pads": (0,) * 4, "dilations": (1, 1), "count_include_pad": False}
+    other = TensorSpec("z", (batch, 16, 1, 1))
+    mixed = replace(
+        graph,
+        outputs=(*graph.outputs, other),
+        operators=(*graph.operators, Operator("pool", "pool", ("left",), "z", pooled)),
+        tensors={**graph.tensors, "z": other},
+    )
+    device, info = BODIES[which]
+    technique = WithDotProduct() if "dot_product" in which else Quantised()
+    setting = Setting.of("int8", activations=7)
+    levels = [Configuration(dict.fromkeys(names, setting)) for names in (("left", "right", "op"), ("right", "op"), ("left", "right"))]
+    batches = [graphs.inputs(graph, seed) for seed in range(1, 5)]
+    known = {name: statistics.observe(graph, batches, name) for name in ("left", "right", "op")}
+    x = graphs.inputs(graph)
+    for drawn in (graph, mixed):
+        plan = lower(drawn, info, {"int8": technique}, {}, levels, statistics=known.get)
+        runner = device.load(plan)
+        for number, level in reversed(list(enumerate(levels, 1))):
+            runner.set_level(number)
+            y, expected = runner.run(*x), reference.run(drawn, x, level, {"int8": Quantised()}, known.get)
+            for found, wanted in zip(y if isinstance(y, tuple) else (y,), expected, strict=True):
+                assert kit.difference(found, wanted) < 1e-2
+            used = [launch.function for o, v in zip(plan.operators, plan.levels[number], strict=True) for launch in o.variants[v].launches]
+            assert "gather" not in used
+            if drawn is graph:
+                assert [name for name in used if name.startswith(("convert", "restore"))] == ["convert_to_bytes"], "the network's input"
+        runner.close()
+
+
+@pytest.mark.opencl
 @pytest.mark.parametrize("which", list(BODIES)[:1])
 def test_a_tensor_that_somebody_reads_exactly_is_kept_as_float_too(which: str) -> None:
     graph = chain(Activation("relu", low=0.0))
