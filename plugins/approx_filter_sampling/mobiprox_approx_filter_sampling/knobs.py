@@ -36,21 +36,24 @@ class Regular:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """`keep` of `of` elements kept, those that serve the calibration inputs best; their weights are fitted."""
+    """`keep` of `of` elements kept, or granules of them, those that serve the calibration inputs best; their weights are fitted."""
 
     keep: int
     of: int
+    granule: int = 1
 
     def count(self, size: int) -> int:
-        """How many of `size` elements stay: the nearest number, at least one."""
+        """How many of `size` elements stay: the nearest number, at least one. With granules about so many."""
         return max(1, (2 * size * self.keep + self.of) // (2 * self.of))
 
 
 def parse(setting: KnobSetting) -> Regular | Chosen:
     """What a setting says; raises InfeasibleSetting for what is no filter sampling."""
     match dict(setting.params):
-        case {"choose": "error", "keep": int(keep), "of": int(of), **more} if not more and 0 < keep < of:
-            return Chosen(keep, of)
+        case {"choose": "error", "keep": int(keep), "of": int(of), **more} if 0 < keep < of:
+            granule = more.pop("granule", 1)
+            if not more and isinstance(granule, int) and granule > 0:
+                return Chosen(keep, of, granule)
         case {"stride": int(stride), "offset": int(offset), **more} if 0 <= offset < stride >= 2:
             refit, pattern, granule = more.pop("refit", None), more.pop("pattern", PATTERNS[0]), more.pop("granule", 1)
             if not more and refit in (None, "independent") and pattern in PATTERNS and isinstance(granule, int) and granule > 0:
@@ -115,14 +118,17 @@ def regular(shape: Filter, strides: Sequence[int], pattern: str, granules: Seque
                 yield KnobSetting.of(NAME, stride=stride, offset=offset, **compatible, **({"granule": granule} if granule > 1 else {}))
 
 
-def chosen(shape: Filter, fractions: Sequence[str]) -> Iterator[KnobSetting]:
-    """Settings that skip something, each another number of elements; less than a quarter is kept of large filters only."""
+def chosen(shape: Filter, fractions: Sequence[str], granules: Sequence[int] = (1,)) -> Iterator[KnobSetting]:
+    """Settings that skip something, each another number of elements or of granules; less than a quarter is kept of large filters only."""
     from mobiprox_core.configuration import KnobSetting
 
-    seen = {shape.size}
-    for fraction in fractions:
-        keep, of = map(int, fraction.split("/"))
-        count = Chosen(keep, of).count(shape.size) if keep < of else shape.size
-        if count not in seen and (4 * keep >= of or shape.size > LARGE):
-            seen.add(count)
-            yield KnobSetting.of(NAME, choose="error", keep=keep, of=of)
+    seen = set()
+    for granule in granules:
+        units = -(-shape.channels // granule) * shape.height * shape.width
+        seen.add((units, units))
+        for fraction in fractions:
+            keep, of = map(int, fraction.split("/"))
+            count = units, Chosen(keep, of).count(units) if keep < of else units
+            if count not in seen and (4 * keep >= of or shape.size > LARGE):
+                seen.add(count)
+                yield KnobSetting.of(NAME, choose="error", keep=keep, of=of, **({"granule": granule} if granule > 1 else {}))

@@ -53,7 +53,7 @@ class FilterSampling:
                 "minItems": 1,
                 "uniqueItems": True,
                 "default": [1],
-                "description": "how many neighbouring channels at one place are skipped together: where a device multiplies several at "
+                "description": "how many neighbouring channels at one place are skipped or kept together: where a device multiplies several at "
                 "once (4 bytes, 2 bfloat16), only whole granules save time",
             },
             "refit": {
@@ -80,7 +80,7 @@ class FilterSampling:
     knobs: Mapping[str, str] = {
         "stride": "one element in `stride` is skipped",
         "offset": "the first element skipped, below `stride`",
-        "granule": "how many neighbouring channels at one place are skipped together; left out, 1",
+        "granule": "how many neighbouring channels at one place are skipped or kept together; left out, 1",
         "pattern": "when the offset rotates with the channel: predtuner, or left out for the runtime's rule",
         "refit": "independent: the elements kept are fitted to calibration inputs; left out, they are rescaled",
         "choose": "error: calibration inputs choose which elements are kept",
@@ -101,22 +101,23 @@ class FilterSampling:
         if refit == "off":
             return plain
         fitted = (KnobSetting(NAME, (*setting.params, ("refit", "independent"))) for setting in every)
-        return (*plain, *fitted, *chosen(shape, options.get("keep", FRACTIONS)))
+        return (*plain, *fitted, *chosen(shape, options.get("keep", FRACTIONS), options.get("granules", (1,))))
 
     def slot(self, setting: KnobSetting) -> str:
         return "taps"
 
     def options_of(self, setting: KnobSetting) -> Options:
         match parse(setting):
-            case Chosen(keep, of):
-                return {"keep": [f"{keep}/{of}"]}
+            case Chosen(keep, of, granule):
+                return {"keep": [f"{keep}/{of}"], "granules": [granule]}
             case Regular(stride, _, pattern, _, granule):
                 return {"strides": [stride], "pattern": pattern, "granules": [granule], "dense": True}
 
     def explain(self, setting: KnobSetting) -> str:
         match parse(setting):
-            case Chosen(keep, of):
-                return f"keeps {keep} of {of} filter elements, those that serve the calibration inputs best, and fits their weights"
+            case Chosen(keep, of, granule):
+                what = "filter elements" if granule == 1 else f"granules of {granule} channels"
+                return f"keeps {keep} of {of} {what}, those that serve the calibration inputs best, and fits their weights"
             case Regular(stride, offset, pattern, refit, granule):
                 rotated = " in the order of predtuner" if pattern != PATTERNS[0] else ""
                 rest = "fits the others to calibration inputs" if refit else "rescales the others"
@@ -210,11 +211,13 @@ def _kept(setting: KnobSetting, operator: Operator, statistics: Statistics) -> n
     what, weight = parse(setting), operator.constants["weight"]
     shape = Filter.of(weight)
     if isinstance(what, Chosen):
-        count = what.count(shape.size)
-        if count == shape.size:
-            return np.arange(shape.size)
-        order = statistics.once(f"{NAME} order, {fit.VERSION}", lambda: {"order": fit.order(statistics.moments(), weight)})["order"]
-        return np.sort(order[shape.size - count :])
+        area, elements = shape.height * shape.width, np.arange(shape.size)
+        units = elements // area // what.granule * area + elements % area
+        place = f"{NAME} order, {fit.VERSION}" + (f", granules of {what.granule}" if what.granule > 1 else "")
+        order = statistics.once(place, lambda: {"order": fit.order(statistics.moments(), weight, units)})["order"]
+        borders = np.flatnonzero(np.diff(units[order], prepend=-1))
+        first = borders[np.abs(borders - (shape.size - what.count(shape.size))).argmin()]
+        return np.sort(order[first:])
     return np.setdiff1d(np.arange(shape.size), skipped(shape, what.stride, what.offset, what.pattern, what.granule))
 
 

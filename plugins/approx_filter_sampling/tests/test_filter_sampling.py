@@ -111,6 +111,7 @@ def test_with_calibration_inputs_the_same_are_offered_fitted_and_some_that_choos
     assert spelt(small, refit="independent") == [*fitted, *quarters]
     assert spelt(small, refit=False) == paper  # what YAML makes of a bare off
     assert spelt(large)[-6:] == [*quarters, *deep]
+    assert spelt(large, granules=[1, 4], keep=["1/2"])[-2:] == [quarters[1], "filter_sampling(choose=error, granule=4, keep=1, of=2)"]
     assert spelt(dense) == [*(s for s in spelt(dense, dense=True) if "refit" in s), *quarters]
 
 
@@ -137,6 +138,7 @@ def test_options_that_mean_nothing_are_refused(options: dict[str, object]) -> No
         "filter_sampling(choose=error, keep=2, of=2)",
         "filter_sampling(choose=error, keep=1, of=2, stride=2)",
         "filter_sampling(choose=chance, keep=1, of=2)",
+        "filter_sampling(choose=error, granule=0, keep=1, of=2)",
     ],
 )
 def test_a_setting_that_is_no_sampling_is_refused_with_an_example(text: str) -> None:
@@ -168,4 +170,4 @@ class TestGranuleContract(TechniqueContract):
 
     @pytest.fixture
     def options(self):
-        return {"granules": [4], "strides": [2], "keep": []}
+        return {"granules": [4], "strides": [2], "keep": ["1/2"]}

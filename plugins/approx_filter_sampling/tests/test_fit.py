@@ -132,20 +132,27 @@ SMALL = {
 
 
 @pytest.mark.parametrize("pending", [1, 3, 32])
+@pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("name", SMALL)
 def test_elements_are_left_out_as_if_every_choice_were_tried_and_solved_anew(
-    name: str, pending: int, monkeypatch: pytest.MonkeyPatch
+    name: str, size: int, pending: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Alone or several together, scattered, with some left over for a smaller unit."""
     monkeypatch.setattr(fit, "PENDING", pending)
     graph = SMALL[name]
     weight, moments = graph["op"].constants["weight"], correlated(graph).moments()
-    removed = fit.order(moments, weight).tolist()
-    left = list(range(weight[0].size))
-    assert sorted(removed) == left
-    for element in removed[:-1]:
-        errors = {e: eliminated_error(moments, weight, [k for k in left if k != e]) for e in left}
-        assert errors[element] <= min(errors.values()) * (1 + 1e-6)
-        left.remove(element)
+    units = np.random.default_rng(1).permutation(weight[0].size) // size
+    removed = fit.order(moments, weight, units)
+    left = set(range(weight[0].size))
+    assert sorted(removed.tolist()) == sorted(left)
+    of_units = np.split(removed, np.flatnonzero(np.diff(units[removed])) + 1)
+    assert len(of_units) == units.max() + 1
+    for chosen in of_units[:-1]:
+        errors = {
+            unit: eliminated_error(moments, weight, sorted(left - set(np.flatnonzero(units == unit)))) for unit in {*units[list(left)]}
+        }
+        assert errors[units[chosen[0]]] <= min(errors.values()) * (1 + 1e-6)
+        left -= set(chosen.tolist())
 
 
 def eliminated_error(moments: Moments, weight: np.ndarray, kept: list[int]) -> float:
@@ -172,6 +179,20 @@ def test_a_choice_beats_the_regular_pattern_of_the_same_number(graph: Graph) -> 
     taps, chosen, bias = fitted(graph, "filter_sampling(choose=error, keep=1, of=2)", known)
     assert all(len(t) == len(taps) for t, _, _ in regular)
     assert error(known.moments(), weight, chosen, bias) < min(error(known.moments(), weight, w, b) for _, w, b in regular)
+
+
+def test_whole_granules_are_kept_and_the_best_ones() -> None:
+    graph = graphs.convolution(channels=18, filters=8)
+    weight, known = graph["op"].constants["weight"], correlated(graph)
+    taps, chosen, bias = fitted(graph, "filter_sampling(choose=error, granule=4, keep=1, of=2)", known)
+    channel, place = np.divmod(taps, 9)
+    whole = {(c // 4, p) for c, p in zip(channel, place, strict=True)}
+    assert len(taps) == sum(4 if c < 4 else 2 for c, _ in whole)
+    assert abs(len(taps) - 81) <= 2
+    regular = [fitted(graph, f"filter_sampling(granule=4, offset={o}, refit=independent, stride=2)", known) for o in (0, 1)]
+    assert error(known.moments(), weight, chosen, bias) < min(error(known.moments(), weight, w, b) for _, w, b in regular)
+    alone = fitted(graph, "filter_sampling(choose=error, keep=1, of=2)", known)
+    assert error(known.moments(), weight, *alone[1:]) < error(known.moments(), weight, chosen, bias)
 
 
 def test_what_is_kept_of_less_is_kept_of_more() -> None:
