@@ -21,6 +21,11 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STEPS, PERIOD, PEAK = 500, 250, 15.0
 """Of the stream: its length, the steps from quiet to quiet, and the greatest standard deviation of the noise, in grey levels of 256."""
 
+JPEGS = {"test_jpeg_a": ("test", slice(2250)), "test_jpeg_b": ("test", slice(2250, 4500)), "train_jpeg": ("train", slice(4500))}
+"""Part of the data set, and which of its images that are not there lossless, scattered."""
+
+BOTH = {"test_both": ("test", "test_jpeg_b"), "train_both": ("train", "train_jpeg")}
+
 MEND = "set `path` to the folder that has {}; relative paths start from the folder of the experiment file"
 
 
@@ -30,7 +35,9 @@ class Cifar10:
     - `test` [500] and `train` [1000]: lossless images of the data set's test and training part;
     - `test_jpeg_a`, `test_jpeg_b` [2250 each]: JPEG copies of other test images, none in both. They cost a network ten points, but
       they tune a network that saw the whole training part;
-    - `test_both` [2750]: `test`, then `test_jpeg_b`, since 500 images tell a loss to about 1.3 points only;
+    - `train_jpeg` [4500]: JPEG copies of other training images;
+    - `test_both` [2750]: `test`, then `test_jpeg_b`, since 500 images tell a loss to about 1.3 points only; `train_both` [5500]: `train`, then
+      `train_jpeg`, so in the same proportion, to fit to;
     - `stream` [500]: the images of `test`, each class staying for 4 to 10 steps, under noise that rises and falls twice.
     """
 
@@ -41,19 +48,19 @@ class Cifar10:
         "properties": {"path": {**PATH, "description": "Folder with cifar10_test.npz and its like."}, "limit": LIMIT},
         "required": ["path"],
     }
-    splits: tuple[str, ...] = ("train", "test", "test_jpeg_a", "test_jpeg_b", "test_both", "stream")
+    splits: tuple[str, ...] = ("train", "test", *JPEGS, *BOTH, "stream")
 
     def load(self, split: str, options: Options, folder: Path) -> Samples:
         if split not in self.splits:
             raise unknown_split(split, self.splits)
         path = located(options["path"], folder)
-        if split == "test_both":
-            return _together([self.load(part, {"path": options["path"]}, folder) for part in ("test", "test_jpeg_b")], options)
+        if split in BOTH:
+            return _together([self.load(part, {"path": options["path"]}, folder) for part in BOTH[split]], options)
         if split in ("train", "test"):
             return _lossless(path / f"cifar10_{split}.npz", options)
         if split == "stream":
             return _stream(path / "cifar10_test.npz", options)
-        return _jpeg(path / "cifar10_test_jpeg.npz", split.removeprefix("test_jpeg_"), path / "cifar10_test.npz", options)
+        return _jpeg(path, *JPEGS[split], options)
 
 
 def normalised(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -72,16 +79,15 @@ def _lossless(path: Path, options: Options) -> Samples:
     return Samples(normalised(arrays["X"][index]), arrays["y"][index].astype(np.int64), classes=tuple(map(str, arrays["classes"])))
 
 
-def _jpeg(path: Path, half: str, lossless: Path, options: Options) -> Samples:
+def _jpeg(folder: Path, part: str, chosen: slice, options: Options) -> Samples:
     import numpy as np
     from PIL import Image
 
+    path, lossless = folder / f"cifar10_{part}_jpeg.npz", folder / f"cifar10_{part}.npz"
     arrays = read_arrays(path, ["header", "body", "offset", "y", "index", "classes"], MEND.format(path.name))
-    tested = set(read_arrays(lossless, ["index"], MEND.format(lossless.name))["index"].tolist())
-    others = [row for row, place in enumerate(arrays["index"].tolist()) if place not in tested]
-    order = [others[i] for i in scattered([str(arrays["index"][row]) for row in others], "cifar10 jpeg")]
-    middle = len(order) // 2
-    rows = np.array(order[:middle] if half == "a" else order[middle:])
+    known = set(read_arrays(lossless, ["index"], MEND.format(lossless.name))["index"].tolist())
+    others = [row for row, place in enumerate(arrays["index"].tolist()) if place not in known]
+    rows = np.array([others[i] for i in scattered([str(arrays["index"][row]) for row in others], "cifar10 jpeg")][chosen])
     rows = rows[limited_index(len(rows), options)]
     images = []
     for row in rows:

@@ -34,7 +34,7 @@ def test_black_and_white_are_normalised_by_mean_and_deviation() -> None:
     np.testing.assert_allclose(images[:, :, 5, 5], [[-2.1179, -2.0357, -1.8044], [2.2489, 2.4286, 2.64]], atol=1e-4)
 
 
-@pytest.mark.parametrize("split", ["train", "test", "test_jpeg_a", "stream"])
+@pytest.mark.parametrize("split", ["train", "test", "test_jpeg_a", "train_both", "stream"])
 def test_a_missing_file_says_how_to_name_its_folder(tmp_path: Path, split: str) -> None:
     with pytest.raises(DataError, match=r"no file .*cifar10_.*npz") as caught:
         Cifar10().load(split, {"path": "data"}, tmp_path)
@@ -52,7 +52,16 @@ class TestWithTheData:
 
     @pytest.mark.parametrize(
         ("split", "count"),
-        [("train", 1000), ("test", 500), ("test_jpeg_a", 2250), ("test_jpeg_b", 2250), ("test_both", 2750), ("stream", 500)],
+        [
+            ("train", 1000),
+            ("train_jpeg", 4500),
+            ("train_both", 5500),
+            ("test", 500),
+            ("test_jpeg_a", 2250),
+            ("test_jpeg_b", 2250),
+            ("test_both", 2750),
+            ("stream", 500),
+        ],
     )
     def test_a_split_has_its_images(self, split: str, count: int) -> None:
         samples = load(split)
@@ -75,6 +84,14 @@ class TestWithTheData:
         lossless_images = load("test").inputs[::25]
         for image in lossless_images:  # a JPEG copy of the same picture would lie within 30 dB; another picture never does
             assert np.abs(first.inputs - image).mean(axis=(1, 2, 3)).min() > 0.12
+
+    def test_jpeg_copies_of_training_images_are_of_none_that_is_there_lossless(self) -> None:
+        copies = load("train_jpeg", limit=450).inputs
+        for image in load("train").inputs[::50]:
+            assert np.abs(copies - image).mean(axis=(1, 2, 3)).min() > 0.12
+        with np.load(DATA / "cifar10_train.npz") as lossless, np.load(DATA / "cifar10_train_jpeg.npz") as jpeg:
+            [first] = np.flatnonzero(jpeg["index"] == lossless["index"][0])
+            assert jpeg["y"][first] == lossless["y"][0], "the place in the original set tells images apart"
 
     def test_a_limit_spreads_over_the_split_and_cuts_the_stream(self) -> None:
         np.testing.assert_array_equal(load("test", limit=50).inputs, load("test").inputs[::10])
