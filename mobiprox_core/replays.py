@@ -5,6 +5,7 @@
     trace = Trace.of(outputs_per_level, levels, labels)      # outputs float32[N, K] per level, computed once
     walked = trace.replay(strategy)                          # accuracy, agreement, relative cost, every step
     tried = sweep(trace, offer, levels, {"low": [0.3, 0.5]}) # every combination of options, and which are on the front
+    chosen = cheapest(tried, max_loss_pp=1)                  # by the upper bound of its loss
 """
 
 from __future__ import annotations
@@ -308,7 +309,8 @@ def replay(
 class Swept:
     """One combination of options over a trace. on_front: no other is at least as good in both, cost and accuracy, and better in one.
 
-    accuracy: against the labels, None without; then agreement counts.
+    accuracy: against the labels, None without; then agreement counts. loss_upper_pp: how much less often than level 0 it is right, at the
+    upper end of the interval, or what so few samples could not have shown where that is more.
     """
 
     options: Mapping[str, Any]
@@ -316,7 +318,9 @@ class Swept:
     agreement: float
     relative_cost: float
     reruns: int
+    against_exact: Paired
     against_static: Paired
+    loss_upper_pp: float
     on_front: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -326,7 +330,9 @@ class Swept:
             "agreement": self.agreement,
             "relative_cost": self.relative_cost,
             "reruns": self.reruns,
+            "against_exact": self.against_exact.to_json(),
             "against_static": self.against_static.to_json(),
+            "loss_upper_pp": self.loss_upper_pp,
             "on_front": self.on_front,
         }
 
@@ -344,6 +350,9 @@ def sweep(
     last, where it refuses all.
     """
     tried, refusal = [], None
+    unseen_pp = 100 * (
+        1 - 0.025 ** (1 / trace.predicted.shape[1])
+    )  # a loss no rarer than this is seen at least once in 97.5 % of such traces
     for values in itertools.product(*grid.values()):
         chosen = {**options, **dict(zip(grid, values, strict=True))}
         try:
@@ -352,7 +361,9 @@ def sweep(
             refusal = error
             continue
         walked = trace.replay(strategy)
-        tried.append(Swept(chosen, walked.accuracy, walked.agreement, walked.relative_cost, walked.reruns, walked.against_static))
+        exact, static = walked.against_exact, walked.against_static
+        upper = max(-exact.low_pp, unseen_pp)
+        tried.append(Swept(chosen, walked.accuracy, walked.agreement, walked.relative_cost, walked.reruns, exact, static, upper))
     if not tried:
         raise refusal or UsageError("there is nothing to sweep over", mend="give at least one value of one option")
     found, best = [], -1.0
@@ -360,6 +371,15 @@ def sweep(
         found.append(replace(point, on_front=_quality(point) > best))
         best = max(best, _quality(point))
     return tuple(found)
+
+
+def cheapest(points: Sequence[Swept], max_loss_pp: float) -> Swept | None:
+    """The combination that costs least of those whose upper bound of the loss is at most that; None where there is none.
+
+    The bound, because of the losses of many combinations the smallest are lucky ones.
+    """
+    kept = [point for point in points if point.loss_upper_pp <= max_loss_pp]
+    return min(kept, key=lambda point: (point.relative_cost, point.loss_upper_pp), default=None)
 
 
 def _quality(point: Swept) -> float:

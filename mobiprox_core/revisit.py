@@ -77,15 +77,17 @@ def replay_bundle(
     costs: str | Sequence[float] = "latency",
     grid: Mapping[str, Sequence[Any]] | None = None,
     labels: bool = True,
+    max_loss_pp: float | None = None,
 ) -> Json:
     """Strategies (none: the bundle's) over a trace whose outputs are computed once on the bundle's device; paths are relative to here.
 
     costs: of every level: "latency", "energy" as measured when the bundle was made, or numbers. grid: options of the one strategy, each with
-    values to try in every combination. labels: whether those of the trace are used; without, agreement with level 0 counts. Returns the walk of one strategy, ``replays`` of several
-    (each also compared with the first), or the ``sweep``.
+    values to try in every combination. labels: whether those of the trace are used; without, agreement with level 0 counts.
+    max_loss_pp: what the cheapest combination may lose that is ``chosen`` from a sweep. Returns the walk of one strategy, ``replays`` of
+    several (each also compared with the first), or the ``sweep``.
     """
     from .experiment import choose
-    from .replays import paired, sweep
+    from .replays import cheapest, paired, sweep
 
     content = bundles.read(folder)
     choices = tuple(strategies) or ((content.strategy,) if content.strategy is not None else ())
@@ -93,6 +95,8 @@ def replay_bundle(
         raise UsageError("the bundle has no strategy", where=str(folder), mend="name one with --strategy")
     if grid and len(choices) > 1:
         raise UsageError(f"a sweep is over one strategy; {len(choices)} are named", where="--sweep", mend="sweep over one at a time")
+    if max_loss_pp is not None and not grid:
+        raise UsageError("there is nothing to choose from", where="--max-loss", mend="name values of options with --sweep")
     for option, values in (grid or {}).items():
         for value in values:  # each by itself is legal; what contradicts itself together is left out of the sweep
             choose("strategy", json.dumps({choices[0].name: {**choices[0].options, option: value}}), registry, "--sweep")
@@ -105,7 +109,11 @@ def replay_bundle(
         [(choice, offer)] = offers
         found = sweep(recorded, offer, content.calibration, grid, choice.options)
         static = [level.to_json() for level in recorded.static()]
-        return {"schema": 1, "strategy": choice.name, "static": static, "sweep": [point.to_json() for point in found]}
+        swept = {"schema": 1, "strategy": choice.name, "static": static, "sweep": [point.to_json() for point in found]}
+        if max_loss_pp is None:
+            return swept
+        best = cheapest(found, max_loss_pp)
+        return {**swept, "max_loss_pp": max_loss_pp, "chosen": None if best is None else best.to_json()}
     walked = [recorded.replay(strategy) for strategy in created]
     walks = [
         {"strategy": choice.name, "options": dict(choice.options), **walk.to_json()} for choice, walk in zip(choices, walked, strict=True)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .bundle import Bundle
+    from .experiment import Choice
     from .graph import Graph, Operator, Shape
     from .interfaces import Floats, LevelCalibration
     from .network import Network
@@ -66,7 +67,7 @@ class Session:
     """A bundle on a device. After every inference its strategy chooses the level of the next one.
 
     strategy: None where levels are set by hand. inferences: how many inputs there were. heartbeat: measured against profiled
-    latencies; where they drift apart, the bundle's strategy starts anew on the corrected costs. A context manager.
+    latencies; where they drift apart, the strategy that it was opened with starts anew on the corrected costs. A context manager.
     """
 
     def __init__(self, bundle: Bundle, device: Device, strategy: Strategy | None) -> None:
@@ -81,11 +82,15 @@ class Session:
         self.strategy = strategy
 
     @classmethod
-    def open(cls, bundle: str | Path, device: str | int = "auto", registry: Registry | None = None) -> Session:
+    def open(
+        cls, bundle: str | Path, device: str | int = "auto", registry: Registry | None = None, strategy: Choice | None = None
+    ) -> Session:
         """The bundle in a folder, on a device of the backend that it was made for.
 
-        device: "auto", or as the backend's option `device` takes it. Raises BundleError for a damaged bundle, PluginError where
-        the backend or the strategy is not installed, DeviceError where the device is missing or another kind than the bundle's.
+        device: "auto", or as the backend's option `device` takes it. strategy: instead of the bundle's.
+
+        Raises BundleError for a damaged bundle, PluginError where the backend or the strategy is not installed, DeviceError where the device
+        is missing or another kind than the bundle's.
         """
         from . import bundle as bundles
 
@@ -93,7 +98,7 @@ class Session:
         registry = registry or plugins.load()
         options = {**content.backend.options, **({} if device == "auto" else {"device": device})}
         opened = registry.get("backend", content.backend.name).open(options)
-        choice = content.strategy
+        choice = strategy or content.strategy
         if choice is None:
             return cls(content, opened, None)
         offer = registry.get("strategy", choice.name)

@@ -174,9 +174,12 @@ def test_a_strategy_may_have_the_same_input_run_again(session: Session, inputs: 
     assert session.inferences == 3
 
 
-def test_a_session_corrects_its_table_and_its_strategy_goes_on_with_it(bundle: Path, inputs: np.ndarray[Any, Any]) -> None:
+@pytest.mark.parametrize("strategy", [None, Choice("naive", {})])
+def test_a_session_corrects_its_table_and_its_strategy_goes_on_with_it(
+    bundle: Path, inputs: np.ndarray[Any, Any], strategy: Choice | None
+) -> None:
     """The bundle claims 3, 2 and 1 ms; the device takes far less."""
-    with mobiprox.Session.open(bundle) as session:
+    with mobiprox.Session.open(bundle, strategy=strategy) as session:
         before = session.strategy
         for _ in range(60):
             for x in inputs:
@@ -184,6 +187,7 @@ def test_a_session_corrects_its_table_and_its_strategy_goes_on_with_it(bundle: P
         assert session.heartbeat.drifts
         assert session.heartbeat.pace < 0.8
         assert session.strategy is not before
+        assert type(session.strategy) is type(before)
         session.strategy = None
         session.level = 1
         for _ in range(2):
@@ -296,6 +300,20 @@ def test_a_sweep_tries_every_combination_and_finds_the_front(bundle: Path, trace
     assert "of 6 combinations" in replayed(*options).stdout
 
 
+def test_of_a_sweep_the_cheapest_is_chosen_that_surely_loses_no_more_than_it_may(bundle: Path, trace: str) -> None:
+    options = [str(bundle), "--trace", trace, "--strategy", "state", "--sweep", "memory=1,2,3", "--sweep", "votes=1,2"]
+    result = json.loads(replayed(*options, "--max-loss", "100", "--json").stdout)
+    assert result["chosen"] == result["sweep"][0], "everything is allowed"
+    spelt = json.dumps({"state": result["chosen"]["options"]})
+    assert f"--strategy '{spelt}'" in replayed(*options, "--max-loss", "100").stdout
+    walked = json.loads(replayed(str(bundle), "--trace", trace, "--strategy", spelt, "--json").stdout)
+    assert walked["relative_cost"] == result["chosen"]["relative_cost"]
+    missed = replayed(*options, "--max-loss", "0")
+    assert missed.exit_code == 7
+    assert "the surest loses up to" in missed.stderr
+    assert "of 6 combinations" in missed.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -303,6 +321,7 @@ def test_a_sweep_tries_every_combination_and_finds_the_front(bundle: Path, trace
         (["--costs", "money"], "--costs: money is no cost"),
         (["--costs", "energy"], "--costs: the bundle has no energy"),
         (["--sweep", "memory"], "--sweep: 'memory' names no values"),
+        (["--max-loss", "1"], "--max-loss: there is nothing to choose from"),
         (["--sweep", "memry=1"], "--sweep: "),
         (["--sweep", "memory=0"], "--sweep: "),
         (["--sweep", "memory=1", "--strategy", "state", "--strategy", "naive"], "--sweep: a sweep is over one strategy"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..errors import TargetMissed
 from .base import as_json, load_plugins, main, number, percent, print_json, print_table
 from .levels import print_levels
 
@@ -60,20 +61,36 @@ def measure(bundle: Path, backend: str | None, as_json: bool) -> None:
     metavar="OPTION=VALUES",
     help="Try every combination of these values of the strategy's options: low=0.3,0.5.",
 )
+@click.option(
+    "--max-loss",
+    "max_loss_pp",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help="Of a sweep, choose the cheapest combination that loses at most so many percentage points, at the upper end of the interval.",
+)
 @click.option("--unlabelled", is_flag=True, help="Leave the labels of the trace aside: agreement with the exact network counts.")
 @as_json
 def replay(
-    bundle: Path, trace: str, strategies: tuple[str, ...], costs: str, swept: tuple[str, ...], unlabelled: bool, as_json: bool
+    bundle: Path,
+    trace: str,
+    strategies: tuple[str, ...],
+    costs: str,
+    swept: tuple[str, ...],
+    max_loss_pp: float | None,
+    unlabelled: bool,
+    as_json: bool,
 ) -> None:
     """Replay a recorded trace with a strategy over the levels of BUNDLE.
 
     Accuracy is compared with the exact network's, and with that of the best single level that costs no more. Differences come with a
-    95 % interval over users, speakers, ... where the data know them.
+    95 % interval over users, speakers, ... where the data know them. Where no combination of a sweep loses as little as --max-loss allows,
+    the exit code is 7.
 
     \b
     Example:
       mobiprox replay runs/digits/bundle --trace digits:stream --strategy state
       mobiprox replay runs/digits/bundle --trace digits:stream --strategy state --sweep memory=2,3,5 --sweep votes=1,2
+      mobiprox replay runs/digits/bundle --trace digits:stream --strategy cascade --sweep threshold=0,0.5,0.9 --max-loss 2
     """
     from .. import experiment, pipeline
     from ..progress import ProgressPrinter
@@ -83,13 +100,21 @@ def replay(
     chosen = [experiment.choose("strategy", strategy, registry, "--strategy") for strategy in strategies]
     grid = experiment.choose_grid(swept, "--sweep")
     with ProgressPrinter() as progress:
-        result = pipeline.replay_bundle(bundle, registry, data, chosen, progress, experiment.choose_costs(costs), grid, not unlabelled)
+        paid = experiment.choose_costs(costs)
+        result = pipeline.replay_bundle(bundle, registry, data, chosen, progress, paid, grid, not unlabelled, max_loss_pp)
     if as_json:
         print_json(result)
     elif "sweep" in result:
         _print_sweep(result)
     else:
         _print_replays(result.get("replays") or [result])
+    if "chosen" in result and result["chosen"] is None:
+        least = min(point["loss_upper_pp"] for point in result["sweep"])
+        raise TargetMissed(
+            f"no combination loses at most {max_loss_pp:g} points for sure; the surest loses up to {least:.2f}",
+            where="--max-loss",
+            mend="allow more, offer milder combinations, or replay a longer trace",
+        )
 
 
 def _print_replays(walks: Sequence[Mapping[str, Any]]) -> None:
@@ -127,12 +152,18 @@ def _print_sweep(result: Mapping[str, Any]) -> None:
             percent(point["accuracy"]),
             percent(point["agreement"]),
             number(point["relative_cost"], ".3f"),
+            _interval(point["against_exact"]),
             _interval(point["against_static"]),
         )
         for point in front
     ]
-    print_table((*names, "accuracy", "agreement", "relative cost", "pp against the best level of that cost"), rows)
+    print_table((*names, "accuracy", "agreement", "relative cost", "pp against exact", "pp against the best level of that cost"), rows)
     click.echo(f"\n{len(front)} of {len(result['sweep'])} combinations are on the front of cost against accuracy")
+    if chosen := result.get("chosen"):
+        click.echo(
+            f"the cheapest that loses at most {result['max_loss_pp']:g} points: --strategy '{json.dumps({result['strategy']: chosen['options']})}'"
+            f"\n  it costs {chosen['relative_cost']:.3f} and loses at most {chosen['loss_upper_pp']:.2f} points; replay another stream to see whether it does"
+        )
 
 
 def _interval(paired: Mapping[str, Any]) -> str:
@@ -173,22 +204,18 @@ def live(bundle: Path, source: str, strategy: str | None, period_s: float | None
     registry = load_plugins()
     chosen = experiment.choose("strategy", strategy, registry, "--strategy") if strategy else None
     wanted = lives.Source.parse(source)
+    prepare = None
+    if wanted.dataset is not None and (prepare := getattr(registry.get("dataset", wanted.dataset), "stream", None)) is None:
+        raise DataError(f"the data set '{wanted.dataset}' prepares no signals", where="--source", mend="give a .npy file")
     with ExitStack() as opened:
-        session = opened.enter_context(Session.open(bundle, registry=registry))
-        click.echo(session.program, err=True)
-        if chosen is not None:
-            session.strategy = registry.get("strategy", chosen.name).create(chosen.options, session.bundle.calibration)
         try:
             file = sys.stdin.buffer if wanted.path == "-" else opened.enter_context(open(wanted.path, "rb"))
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=f"--source: {wanted.path}") from error
+        session = opened.enter_context(Session.open(bundle, registry=registry, strategy=chosen))
+        click.echo(session.program, err=True)
         stream: Iterable[tuple[float, Any]]
-        if wanted.dataset is None:
-            stream = lives.arrays(file, session.bundle.plan.inputs[0].shape[1:], period_s or 0.0)
-        elif (prepare := getattr(registry.get("dataset", wanted.dataset), "stream", None)) is None:
-            raise DataError(f"the data set '{wanted.dataset}' prepares no signals", where="--source", mend="give a .npy file")
-        else:
-            stream = prepare(file)
+        stream = lives.arrays(file, session.bundle.plan.inputs[0].shape[1:], period_s or 0.0) if prepare is None else prepare(file)
         paced = not fast and (wanted.dataset is not None or period_s is not None)
         summary = lives.Summary()
         answers = []

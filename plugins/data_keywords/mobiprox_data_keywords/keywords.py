@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 STEPS, PERIOD = 160, 80
 """Of the stream: its utterances, and how many it takes from quiet to quiet."""
 
+ROUNDS = 8
+"""Of a rehearsal: how often every clip comes, each time in another order and under another noise."""
+
 QUIET_DB, LOUD_DB = -80.0, -20.0
 """Power of the noise in the stream, against full scale."""
 
@@ -37,7 +40,7 @@ class Keywords:
       recorded background, one in `tune_a` and three in `tune_b`. The first is to judge by, the second to fit to.
     - `stream`: 160 clips of `test`, mixed with noise (half white, half recorded background) whose level rises and falls twice; the
       notes give it in dB against full scale.
-    - `rehearsal`: all clips of `tune` under such noise, for choosing a strategy and its options.
+    - `rehearsal`: all clips of `tune` under such noise, eight times in different orders, for choosing a strategy and its options.
     """
 
     name = "keywords"
@@ -63,9 +66,11 @@ class Keywords:
         tune = tuning_rows(groups, silent)
         rows = np.flatnonzero(~tune if split in ("test", "stream") else tune)
         if split in ("stream", "rehearsal"):
-            clips, rows, notes = _noisy(arrays, rows, STEPS if split == "stream" else len(rows))
-            steps = limited_index(len(rows), options, stream=True)
-            clips, rows, notes = clips[steps], rows[steps], notes[steps]
+            steps, rounds = (STEPS, 1) if split == "stream" else (len(rows), ROUNDS)
+            parts = [_noisy(arrays, rows, steps, np.random.default_rng(number)) for number in range(rounds)]
+            inputs, rows, notes = (np.concatenate(part) for part in zip(*parts, strict=True))
+            index = limited_index(len(rows), options, stream=True)
+            inputs, rows, notes = inputs[index], rows[index], notes[index]
         elif split in COPIES:
             first = tuning_rows(groups[rows], silent[rows], "keywords tune")
             rows = rows[first if split == "tune_a" else ~first]
@@ -74,12 +79,12 @@ class Keywords:
             clips = np.stack([clips, *copies], axis=1).reshape(-1, clips.shape[1])
             rows, notes = np.repeat(rows, 1 + COPIES[split]), None
             index = limited_index(len(rows), options)
-            clips, rows = clips[index], rows[index]
+            inputs, rows = mfcc(clips[index]), rows[index]
         else:
             rows = rows[limited_index(len(rows), options)]
-            clips, notes = pcm(arrays, rows) / 32768, None
+            inputs, notes = mfcc(pcm(arrays, rows) / 32768), None
         classes = tuple(str(name).strip("_") for name in arrays["classes"])
-        return Samples(mfcc(clips)[:, None], arrays["y"][rows].astype(np.int64), groups[rows], classes, notes)
+        return Samples(inputs[:, None], arrays["y"][rows].astype(np.int64), groups[rows], classes, notes)
 
     def stream(self, source: BinaryIO) -> Iterator[tuple[float, npt.NDArray[np.float32]]]:
         """Windows of a WAV file (16 kHz, one channel, 16 bits) as they come: one second each, two a second."""
@@ -124,12 +129,13 @@ def _moved(clips: npt.NDArray[np.float64], background: npt.NDArray[np.float64], 
 
 
 def _noisy(
-    arrays: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64], steps: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.str_]]:
-    """The clips of a stream, float64[steps, 16000], their rows, and notes."""
+    arrays: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64], steps: int, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.str_]]:
+    """The coefficients of a stream, float32[steps, 101, 40], the rows of its clips, and notes."""
     import numpy as np
 
-    rng = np.random.default_rng(0)
+    from .mfcc import mfcc
+
     silence = rows[arrays["y"][rows] == 0]
     rows = rng.permutation(rows)[:steps]
     level = QUIET_DB + swell(len(rows), PERIOD, LOUD_DB - QUIET_DB)
@@ -137,4 +143,4 @@ def _noisy(
     recorded = pcm(arrays, rng.choice(silence, len(rows))).astype(np.float64)
     noise = sum(part / np.sqrt((part**2).mean(axis=1, keepdims=True) + 1e-9) for part in (white, recorded))
     clips = pcm(arrays, rows) / 32768 + noise * np.sqrt(10 ** (level[:, None] / 10) / 2)
-    return np.clip(clips, -1, 1), rows, np.array([f"noise {decibel:.0f} dB" for decibel in level])
+    return mfcc(np.clip(clips, -1, 1)), rows, np.array([f"noise {decibel:.0f} dB" for decibel in level])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mobiprox_data_keywords.keywords import COPIES, Keywords, pcm, tuning_rows
+from mobiprox_data_keywords.keywords import COPIES, ROUNDS, Keywords, pcm, tuning_rows
 from mobiprox_data_keywords.mfcc import mel_bands, mfcc
 
 from mobiprox_core.errors import DataError
@@ -144,7 +144,12 @@ class TestWithTheData:
 
     def test_a_rehearsal_has_the_noise_of_the_stream_and_the_speakers_of_tune(self) -> None:
         rehearsal, tune = load("rehearsal"), load("tune")
-        assert sorted(rehearsal.groups) == sorted(tune.groups)  # type: ignore[arg-type]
+        count = len(tune.inputs)
+        assert len(rehearsal.inputs) == ROUNDS * count
+        for number in range(ROUNDS):
+            again = slice(number * count, (number + 1) * count)
+            assert sorted(rehearsal.groups[again]) == sorted(tune.groups)  # type: ignore[index, arg-type]
+        assert len({clip.tobytes() for clip in rehearsal.inputs}) == len(rehearsal.inputs), "no noise twice"
         assert rehearsal.notes[:160].tolist() == load("stream").notes.tolist()  # type: ignore[index, union-attr]
 
     def test_the_networks_hear_better_where_the_stream_is_quiet(self) -> None:
