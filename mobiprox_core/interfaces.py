@@ -588,7 +588,8 @@ class StrategyOffer(Offer, Protocol):
     """Makes strategies for a set of levels.
 
     It may have a method ``check(options)``: raises UsageError for options that no schema can refuse, before anything runs. ``c_source``, if
-    it has one, is the path of a C file that defines ``mbx_strategy_NAME``, its twin for phones.
+    it has one, is the path of a C file that defines ``mbx_strategy_NAME``, its twin for phones. ``composed_of(options)``, of a strategy that
+    runs others, names those as choices: phones need their twins too.
     """
 
     def create(self, options: Options, levels: Sequence[LevelCalibration]) -> Strategy:

@@ -54,20 +54,23 @@ def write(bundle: Path, folder: Path) -> list[str]:
 
 
 def _strategies(content: Bundle, bundle: Path) -> dict[str, Path]:
-    """Name -> C file of the bundle's strategy, if it comes from a plugin; empty if the runtime has it."""
-    if content.strategy is None:
-        return {}
-    name, known = content.strategy.name, sorted(path.stem for path in (SOURCES / "strategies").glob("*.c"))
-    if name in known:
-        return {}
-    source = getattr(plugins.load().get("strategy", name), "c_source", None)
-    if source is None:
-        raise UsageError(
-            f"the bundle's strategy '{name}' has no C twin, so phones cannot run it",
-            where=str(bundle),
-            mend=f"those that have one: {', '.join(known)}; or leave 'strategy' out of the experiment, and set levels by hand",
-        )
-    return {name: Path(source)}
+    """Name -> C file of the bundle's strategy and of those that it is composed of, as far as they come from plugins; the runtime has the others."""
+    registry, known = plugins.load(), sorted(path.stem for path in (SOURCES / "strategies").glob("*.c"))
+    found, waiting = {}, [] if content.strategy is None else [content.strategy]
+    while waiting:
+        choice = waiting.pop()
+        offer = registry.get("strategy", choice.name)
+        waiting += getattr(offer, "composed_of", lambda options: ())(choice.options)
+        if choice.name in known:
+            continue
+        if (source := getattr(offer, "c_source", None)) is None:
+            raise UsageError(
+                f"the bundle's strategy '{choice.name}' has no C twin, so phones cannot run it",
+                where=str(bundle),
+                mend=f"those that have one: {', '.join(known)}; or leave 'strategy' out of the experiment, and set levels by hand",
+            )
+        found[choice.name] = Path(source)
+    return found
 
 
 def _remarks(content: Bundle) -> list[str]:

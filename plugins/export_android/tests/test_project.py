@@ -109,6 +109,10 @@ def test_a_strategy_without_a_c_twin_is_refused(bundle: Path, tmp_path: Path, mo
     with pytest.raises(UsageError, match="'alone' has no C twin") as refusal:
         write(rewritten(bundle, tmp_path / "bundle", strategy=Choice("alone", {})), tmp_path / "app")
     assert "cascade, confidence, guarded, kalman, naive, rules, state" in str(refusal.value.mend)
+    rules = Choice("rules", {"rules": [{"when": "battery < 20", "at_least": 1}], "then": "alone"})
+    with pytest.raises(UsageError, match="'alone' has no C twin"):
+        write(rewritten(bundle, tmp_path / "composed", strategy=rules), tmp_path / "app")
+    assert not (tmp_path / "app").exists()
 
 
 def test_a_strangers_strategy_brings_its_c_file(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

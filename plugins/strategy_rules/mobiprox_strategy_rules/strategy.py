@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mobiprox_core.errors import MobiproxError, UsageError
 from mobiprox_core.interfaces import LevelCalibration, Observation, Options, Rerun, Strategy
 
 from .conditions import Condition, parse
+
+if TYPE_CHECKING:
+    from mobiprox_core.experiment import Choice
+    from mobiprox_core.interfaces import StrategyOffer
 
 LIMITS = ("at_least", "at_most", "exactly")
 
@@ -81,14 +85,16 @@ class Rules:
     def check(self, options: Options) -> None:
         """Raises UsageError for a condition that means nothing, PluginError or UsageError for the strategy under `then`."""
         self._rules(options, levels=1)
-        if options.get("then") is not None:
-            self._then(options["then"])
+        self._inner(options)
+
+    def composed_of(self, options: Options) -> tuple[Choice, ...]:
+        """The strategy under `then`, if any."""
+        return tuple(choice for choice, _ in self._inner(options))
 
     def create(self, options: Options, levels: Sequence[LevelCalibration]) -> RulesStrategy:
         inner = None
-        if options.get("then") is not None:
-            offer, own = self._then(options["then"])
-            inner = offer.create(own, levels)
+        for choice, offer in self._inner(options):
+            inner = offer.create(choice.options, levels)
         return RulesStrategy(self._rules(options, len(levels)), inner)
 
     def _rules(self, options: Options, levels: int) -> tuple[Rule, ...]:
@@ -104,12 +110,14 @@ class Rules:
             rules.append(Rule(when, level if limit != "at_most" else 0, level if limit != "at_least" else levels - 1))
         return tuple(rules)
 
-    def _then(self, choice: str | Mapping[str, Any]) -> tuple[Any, Options]:
-        """The offer and its checked options."""
+    def _inner(self, options: Options) -> tuple[tuple[Choice, StrategyOffer], ...]:
+        """The checked choice under `then` with its offer; none where there is none."""
         from mobiprox_core import experiment, plugins
 
+        if options.get("then") is None:
+            return ()
         registry = plugins.load()
-        chosen = experiment.choose("strategy", json.dumps(choice), registry, "strategy rules: then")
+        chosen = experiment.choose("strategy", json.dumps(options["then"]), registry, "strategy rules: then")
         offer = registry.get("strategy", chosen.name)
         if (check := getattr(offer, "check", None)) is not None:
             try:
@@ -117,4 +125,4 @@ class Rules:
             except MobiproxError as error:
                 error.where = "strategy rules: then" + (f": {error.where}" if error.where else "")
                 raise
-        return offer, chosen.options
+        return ((chosen, offer),)
