@@ -2,8 +2,8 @@
 
 Tensors are *views*: an address for every element. What only moves elements (reshape, transpose, slice, concat, pad) is NumPy on
 addresses and costs nothing until somebody needs the result in one piece; then one gather makes it so. Channels of a concatenation are
-written where they belong in it. `views` has addresses and
-layouts, `arena` the memory, `builder` and `convolution` and `operators` the launches.
+written where they belong in it. `views` has addresses and layouts, `arena` the memory, `builder` and `convolution` and `operators` the
+launches.
 """
 
 from __future__ import annotations
