@@ -15,6 +15,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from mobiprox_approx_int8.plugin import mobiprox_techniques as quantised  # noqa: E402
 from mobiprox_backend_native.build import SOURCES, build_runner  # noqa: E402
 from mobiprox_backend_opencl import trial  # noqa: E402
 from mobiprox_backend_opencl.devices import open_device  # noqa: E402
@@ -22,10 +23,11 @@ from native_bundles import LEVELS, TECHNIQUES, infer, run, write_bundle  # noqa:
 from test_native_runner import ROOT, expected, network_bundle  # noqa: E402
 
 from mobiprox_core import bundle as bundles  # noqa: E402
-from mobiprox_core.configuration import EXACT_CONFIGURATION  # noqa: E402
+from mobiprox_core.configuration import EXACT_CONFIGURATION, Configuration, Setting  # noqa: E402
 from mobiprox_core.experiment import Choice  # noqa: E402
 from mobiprox_core.lowering import lower  # noqa: E402
 from mobiprox_core.session import Session  # noqa: E402
+from mobiprox_core.testing import graphs, statistics  # noqa: E402
 
 pytestmark = pytest.mark.skipif("MOBIPROX_ARM_ROOT" not in os.environ, reason="make test-arm: fetches 85 MB and emulates another processor")
 
@@ -75,6 +77,23 @@ def test_every_level_is_as_here(threads: str, arm: Path, place: Path) -> None:
     np.testing.assert_allclose(
         infer(arm, bundle, np.stack(batches), "--threads", threads), wanted, rtol=1e-5, atol=1e-6 * abs(wanted).max()
     )
+
+
+def test_8_bit_integers_are_as_here(arm: Path, place: Path) -> None:
+    """Without the instructions of x86: bytes handed on between neighbours, and through a concatenation."""
+    graph, techniques = graphs.joined(), {technique.name: technique for technique in quantised()}
+    known = {name: statistics.observe(graph, [graphs.inputs(graph, 1)], name) for name in ("left", "right", "op")}
+    levels = tuple(
+        Configuration(dict.fromkeys(known, Setting.parse(text))) for text in ("int8", "int8(activations=7)", "weight_only(bits=4)")
+    )
+    device = open_device({"isa": "generic", "threads": 1})
+    plan = lower(graph, device.info, techniques, {}, levels, statistics=known.get)
+    bundle = write_bundle(place / "int8" / "bundle", plan, (EXACT_CONFIGURATION, *levels), 10, options={"isa": "generic"})
+    x = np.stack([graphs.inputs(graph, seed)[0] for seed in range(3)])
+    wanted = expected(device.load(plan), 1 + len(levels), list(x))
+    np.testing.assert_allclose(
+        infer(arm, bundle, x), wanted, atol=0.02 * abs(wanted).max()
+    )  # a step of an activation, where halves are rounded
 
 
 def test_a_strategy_walks_as_here(arm: Path, place: Path) -> None:
