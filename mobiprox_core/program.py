@@ -110,6 +110,7 @@ def preamble(device: DeviceInfo) -> str:
         f"#define ISA {_isa(device)}",
         "#define UNIT static ISA" + (" __attribute__((noinline))" if device.kind == "cpu" else ""),
         f"#define ROW {ROW_INTS + 2}",
+        *(["#define CPU"] if device.kind == "cpu" else []),
     ]
     return "\n".join(lines)
 

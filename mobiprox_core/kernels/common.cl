@@ -2,6 +2,7 @@
 //   VL, VEC, IVEC, AS_VEC, AS_IVEC   floats per vector, its type, the integer type of that width, reinterpretations
 //   BLOCK                            channels stored together, a multiple of VL
 //   ISA                              attributes that choose the instruction set
+//   CPU                              defined for CPUs, where units are run by few threads with large caches
 //   UNIT                             ISA, and on CPUs noinline: the border between scalar wrappers and vector code
 //
 // A unit function is  void NAME(global uchar *arena, global const int *descriptor, int unit).
@@ -12,6 +13,16 @@
 #define VECTOR(pointer) (*(global VEC *)(pointer))
 #define BITS(i) as_float(descriptor[i])
 #define INLINE static __attribute__((always_inline)) ISA
+
+// Fetches the cache line at an address, if there is one.
+#if defined(CPU) && defined(__has_builtin)
+#if __has_builtin(__builtin_prefetch)
+#define PREFETCH(pointer) __builtin_prefetch((const void *)(size_t)(pointer))
+#endif
+#endif
+#ifndef PREFETCH
+#define PREFETCH(pointer)
+#endif
 
 // Forms: how a tensor is stored. WRITE_Y, READ_S are functions of such a form, with these parameters from the end of the descriptor.
 #define FORMS \

@@ -13,7 +13,10 @@
 // panel table: int[panels][3]: taps, how many, weights. taps: int[T], offset from the pixel's first tap.
 // weights: [T][NR][VL], scaled sums get bias[panel][NR][VL].
 //
-// Unit: a run of tiles of one panel. Neighbouring units share a panel, so its weights stay in the cache.
+// Unit: a run of tiles of one panel. Neighbouring units share a panel, so its weights stay in the cache. While a tile is multiplied, what the
+// next one reads is fetched, a line per pixel and 16 taps: another core may have written it, and that one may be far away. Tiles of one vector
+// do without: they are limited by what they load.
+#define FETCHES (MR <= 4 ? 4 : 8)
 UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
     int panel = unit / descriptor[2], first = (unit % descriptor[2]) * descriptor[1];
     int last = first + descriptor[1] < descriptor[0] ? first + descriptor[1] : descriptor[0];
@@ -32,8 +35,13 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
 #define CLEAR(m, j) ACC c##m##_##j = 0;
         EACH(CLEAR)
         global const W_TYPE *w = weights;
+        global const X_TYPE *coming = input + pixel[MR];
+        int apart = pixel[MR + 1] - pixel[MR];
         for (int k = 0; k < count; k++) {
             int o = taps[k];
+#if NR > 1
+            if (k % (16 / FETCHES) == 0) PREFETCH(coming + o + k / (16 / FETCHES) % FETCHES * apart);
+#endif
 #define WEIGHT(j) WEIGHTS w##j = LOAD_W(w + j * VL);
             EACH_VECTOR(WEIGHT)
 #define SPLAT(m) SCALAR x##m = LOAD_X(a##m + o);
@@ -52,3 +60,4 @@ UNIT void NAME(global uchar *arena, global const int *descriptor, int unit) {
 #undef SPLAT
 #undef MULTIPLY_ADD
 #undef FINISH
+#undef FETCHES
