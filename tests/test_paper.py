@@ -172,18 +172,19 @@ def test_every_figure_is_drawn(tables: ModuleType, tmp_path: Path) -> None:
         assert sum(node.tag.endswith("path") for node in drawn.iter()) > 10
 
 
-def test_tuning_is_told_beside_the_paper(tables: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tuning_is_told_beside_the_paper(tables: ModuleType, tmp_path: Path) -> None:
     tuning = importlib.import_module("tuning")
     found = tuning.Points(np.array([1.1, 2.0]), np.array([1.0, 2.0]), np.array([0.1, 0.4]), np.array([0.2, 1.0]))
     levels = [{"latency_ms": ms, "test_qos_loss": loss} for ms, loss in ((4.0, 0.0), (2.0, 2.5), (1.0, 9.0))]
-    row = tuning.row("mobilenet_uci-har", {"first": 1300.0, "later": 20.0}, {"levels": levels}, found)
+    summary = {"levels": levels, "provenance": {"device": {"name": "a device", "isa": "", "threads": 2, "runtime": ""}}}
+    row = tuning.row("mobilenet_uci-har", {"first": 1300.0, "later": 20.0}, summary, found)
     assert row["fastest"] == 2, "the last level loses more than 3 points"
     assert row["verdict"] == "slower", "than the paper's search by predictions alone"
-    assert tuning.row("mobilenet_uci-har", {"first": 100.0, "later": 20.0}, {"levels": levels}, found)["verdict"] == "reached"
+    assert tuning.row("mobilenet_uci-har", {"first": 100.0, "later": 20.0}, summary, found)["verdict"] == "reached"
     assert row["error_percent"] == pytest.approx(5)
-    assert row["paper_error_percent"] == pytest.approx(122, abs=1)
-    tuning.show([row])
-    assert "first 1300 (3723)" in capsys.readouterr().out
+    assert row["error_pp"] == pytest.approx(0.35)
+    assert row["paper"]["error_percent"] == pytest.approx(122, abs=1)
+    assert "| 1203 s + 42 min | 1300 s | 253 s + 42 min | 20 s | slower | 1.16x | 2.00x at 2.5; 3 levels |" in tuning.page([row])
     tuning.draw({"a network": found}, tmp_path / "predictions.svg")
     assert ElementTree.parse(tmp_path / "predictions.svg").getroot().tag.endswith("svg")
     for name in tuning.PAPER:
