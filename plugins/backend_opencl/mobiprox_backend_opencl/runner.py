@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import struct
 import weakref
 from collections.abc import Sequence
@@ -27,6 +29,7 @@ WORK_GROUP = 64
 TIMED_CALL_MS = 1.0
 """One timed call repeats its operators for at least this long, so that the launch itself does not show."""
 ONE = (1,)
+LARGE_PAGE = 1 << 21
 FINE_GRAIN = 2  # CL_DEVICE_SVM_FINE_GRAIN_BUFFER
 TEAM_INTS = 64
 """Of a team's counters, before those of the launches; see core's `network.cl`."""
@@ -112,6 +115,7 @@ class _Memory:
         try:
             if shared:
                 self.host = cl.fsvm_empty(device.context, size, dtype=np.dtype(dtype), alignment=64)
+                _ask_for_large_pages(self.host)
                 self.argument: Any = cl.SVM(self.host)
             else:
                 self.host = np.empty(size, dtype=dtype)
@@ -140,6 +144,15 @@ class _Memory:
             cl.enqueue_copy(self.device.queue, self.argument, part, dst_offset=offset, is_blocking=True)
         else:
             cl.enqueue_copy(self.device.queue, part, self.argument, src_offset=offset, is_blocking=True)
+
+
+def _ask_for_large_pages(memory: npt.NDArray[Any]) -> None:
+    """Where the system gives them on request: a large network's weights lie on more small pages than a processor keeps track of."""
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        first = -(-memory.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = (memory.ctypes.data + memory.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - first
+        if length >= LARGE_PAGE:  # a refusal is no fault
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE)
 
 
 class _Window:
