@@ -324,10 +324,11 @@
 
     const trend = quantity(replay.notes);
     if (trend) {
-      const most = Math.max(...trend.values, 0) || 1;
-      const y = row(top, 40, 0, most, [0, most], (t) => digits(t, 2));
+      const least = Math.min(...trend.values, 0); // decibels of noise are below 0
+      const most = least < 0 ? Math.max(...trend.values, least + 1) : Math.max(...trend.values) || 1;
+      const y = row(top, 40, least, most, [least, most], (t) => digits(t, 2));
       label(top + 24, trend.name.length > 12 ? trend.name.slice(0, 11) + "…" : trend.name);
-      add(svg, "path", { class: "trend", d: `${steps(trend.values, y)}V${y(0)}H${x(0)}Z` });
+      add(svg, "path", { class: "trend", d: `${steps(trend.values, y)}V${y(least)}H${x(0)}Z` });
       top += 52;
     } else if (replay.notes.length) {
       label(top + 17, "note");
