@@ -3,7 +3,8 @@
     MOBIPROX_DATA=../shared/data python benchmarks/rivals.py [--out DIR] [--write] [NETWORK ...]
 
 Runs the recipes in examples/all (minutes each), and takes two levels: the fastest that loses at most a point of test data, and the fastest that
-loses no more than the fastest 8-bit engine does. Both are then timed beside our exact network, every exact engine that is installed, and
+loses no more than the fastest 8-bit engine does, as far as the test data tell: beyond it by at most a standard error of that engine's loss
+(where it loses nothing, one image more would else be too much). Both are then timed beside our exact network, every exact engine that is installed, and
 ONNX Runtime and OpenVINO on ONNX Runtime's static quantisation, calibrated on the inputs that our levels are fitted to: taking turns in one
 run, batch 1, all threads. Losses are on test data, against the exact network; no choice but that of these levels looked at them.
 
@@ -63,7 +64,7 @@ def measure(name: str, out: Path, registry: Registry) -> Path:
         given = resolved.tune.inputs if resolved.calibrate is None else resolved.calibrate
         np.save(inputs, given[:INPUTS])
         losses = quantised_losses(resolved, model, given[:INPUTS])
-        levels = {most: fastest(summary, most) for most in (MOST_LOSS_PP, 0.0, *(limit(loss) for loss in losses.values()))}
+        levels = {most: fastest(summary, most) for most in (MOST_LOSS_PP, *(limit(*loss) for loss in losses.values()))}
         spelt = {most: settings(level) for most, level in levels.items()}
         request = Request(
             *(model, None, tuple(dict.fromkeys(text for text in spelt.values() if text != EXACT))),
@@ -79,7 +80,9 @@ def measure(name: str, out: Path, registry: Registry) -> Path:
     ms = {contender["setting"] or contender["engine"]: contender["median_ms"] for contender in timed["contenders"]}
     result = {
         "exact_ms": {engine: ms[engine] for engine in (EXACT, *engines.installed()) if engine in ms},
-        "quantised": {engine: {"ms": ms[engine], "loss_pp": loss} for engine, loss in losses.items() if engine in ms},
+        "quantised": {
+            engine: {"ms": ms[engine], "loss_pp": loss[0], "most_pp": limit(*loss)} for engine, loss in losses.items() if engine in ms
+        },
         "levels": [{"most_pp": most, "ms": ms[text], "loss_pp": loss_pp(levels[most]), "settings": text} for most, text in spelt.items()],
         "left_out": timed["left_out"],
         "noise": timed["noise"]["warnings"],
@@ -90,9 +93,9 @@ def measure(name: str, out: Path, registry: Registry) -> Path:
     return target
 
 
-def limit(loss: float) -> float:
-    """What a level may lose that is put beside an 8-bit engine with this loss."""
-    return min(MOST_LOSS_PP, max(0.0, loss))
+def limit(loss: float, error: float) -> float:
+    """What a level may lose that is put beside an 8-bit engine with this loss. error: the standard error of it."""
+    return min(MOST_LOSS_PP, max(0.0, loss + error))
 
 
 def settings(level: Mapping[str, Any]) -> str:
@@ -100,18 +103,19 @@ def settings(level: Mapping[str, Any]) -> str:
     return "; ".join(f"{operator}: {setting}" for operator, setting in level["settings"].items()) or EXACT
 
 
-def quantised_losses(resolved: Resolved, model: Path, calibrate: np.ndarray) -> dict[str, float]:
-    """Percentage points of test data that each quantised engine loses against the exact network."""
+def quantised_losses(resolved: Resolved, model: Path, calibrate: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Percentage points of test data that each quantised engine loses against the exact network, and the standard error of that."""
     test = resolved.test
     assert test.labels is not None
     task = Task(str(model), 1, (test.inputs[:1],), calibrate=calibrate)
-    exact = _share(_onnxruntime(str(model)), test.inputs, test.labels)
+    exact = _right(_onnxruntime(str(model)), test.inputs, test.labels)
     losses = {}
     with TemporaryDirectory() as folder:
         file = engines.quantised(task, folder)
         for name, load in {"onnxruntime-int8": _onnxruntime, "openvino-int8": _openvino}.items():
             if engines.RIVALS[name].is_installed:
-                losses[name] = exact - _share(load(file), test.inputs, test.labels)
+                lost = 100 * (exact - _right(load(file), test.inputs, test.labels))
+                losses[name] = float(lost.mean()), float(lost.std() / len(lost) ** 0.5)
     return losses
 
 
@@ -130,9 +134,9 @@ def _openvino(file: str) -> Run:
     return lambda x: np.asarray(compiled([x])[0])
 
 
-def _share(run: Run, x: np.ndarray, labels: np.ndarray) -> float:
-    """Percent that are right, one by one."""
-    return 100 * float(np.mean([run(x[i : i + 1]).argmax() == labels[i] for i in range(len(x))]))
+def _right(run: Run, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which are right, run one by one: 1 or 0 for each."""
+    return np.array([float(run(x[i : i + 1]).argmax() == labels[i]) for i in range(len(x))])
 
 
 # ----------------------------------------------------------------------------------------------------------------------- the table
@@ -143,7 +147,7 @@ def beside(result: Mapping[str, Any]) -> dict[str, Any]:
     exact, exact_ms = min(result["exact_ms"].items(), key=lambda item: item[1])
     quantised, rival = min(result["quantised"].items(), key=lambda item: item[1]["ms"])
     by_limit = {level["most_pp"]: level for level in result["levels"]}
-    own, safe = by_limit[MOST_LOSS_PP], by_limit[limit(rival["loss_pp"])]
+    own, safe = by_limit[MOST_LOSS_PP], by_limit[rival["most_pp"]]
     return {
         "exact": (OURS if exact == EXACT else exact, exact_ms),
         "own": own,
