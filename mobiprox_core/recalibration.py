@@ -15,8 +15,21 @@ grade full: weights and bias; with X the patches of the kept filter elements and
 
 then the affine correction of what fills make of it. Every fourth chunk of inputs says how strong the ridge must be: what is fitted to the
 others with that strength leaves the least error there. Where an operator has few positions or many elements weights hardly move then,
-where it has many positions they are free. Where a setting stores weights in few bits, they are rounded to those before their bias
-is fitted. Weights are rounded to half precision, which is how a bundle stores them.
+where it has many positions they are free.
+
+Then both again, through the activation f. A sum need not be right where f makes the same of it, as of two negative ones under ReLU. So what
+counts is the matching loss of f (Auer, Herbster and Warmuth, 1996), with r the residual that is added:
+
+    D(t, y) = integral of f(s + r) - f(t + r) over s from t to y.
+
+It is convex in y for every f that never falls; its slope is f(y + r) - f(t + r), its curvature at most the greatest slope of f. So a parabola
+bounds it from above, and to fit y anew to
+
+    y + (f(t + r) - f(y + r)) / greatest slope
+
+by the same normal equations makes it less, round by round (Boehning and Lindsay, 1988). Two numbers per channel alone are not fitted so:
+where half of a noisy map is filled in, they then flatten what differs from input to input. Where a setting stores weights in few bits, they
+are rounded to those before their bias is fitted. Weights are rounded to half precision, which is how a bundle stores them.
 """
 
 from __future__ import annotations
@@ -35,7 +48,7 @@ from .batches import filled
 from .configuration import EXACT_CONFIGURATION, Configuration, OpId
 from .correction import Correction, Corrections, Grade
 from .forward import Work
-from .graph import Operator
+from .graph import Activation, Operator
 from .interfaces import Progress, ProgressSink, Technique
 from .lowering import lower
 from .selection import evenly
@@ -47,7 +60,7 @@ if TYPE_CHECKING:
     Doubles = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
 
-VERSION = 2
+VERSION = 3
 """Of what is computed here; part of the key under which corrections are kept."""
 
 MOST_INPUTS: Mapping[Grade, int] = {"affine": 192, "full": 1_024}
@@ -74,6 +87,12 @@ UNTRIED = 1e-2
 
 HELD_OUT = 4
 """One chunk in so many is held out."""
+
+ROUNDS = 2
+"""Of fits of weights through the activation."""
+
+AFFINE_ROUNDS = 5
+"""The same of the scales and biases that follow, which take no time."""
 
 WIDEST = 2_304
 """Filter elements up to which weights are fitted; larger filters are corrected as in grade affine."""
@@ -121,6 +140,7 @@ class Recalibrator:
             STRENGTHS,
             UNTRIED,
             HELD_OUT,
+            [ROUNDS, AFFINE_ROUNDS],
             WIDEST,
             sorted(correctable),
         ]
@@ -259,13 +279,13 @@ class _Walk:
 
     def corrected(self, work: Work, target: Floats, grade: Grade) -> Correction:
         """The operator's correction; its output is finished with it."""
-        wanted = target - self.residual_at_rows()
+        goal = _Goal(target, self.residual_at_rows(), self._operator.activation)
         weight, bias = work.weight, work.bias
         is_full = grade == "full" and work.weight.shape[1] <= WIDEST and work.tables.scale is None
         if is_full:
-            weight, bias = self._weights(work, wanted)
+            weight, bias = self._weights(work, goal)
         sums = self.sums(work, weight, bias)
-        scale, shift = _affine(self.at_rows(sums), wanted)
+        scale, shift = _affine(self.at_rows(sums), goal, AFFINE_ROUNDS if is_full else 0)
         if work.tables.fills:  # they need not make of scaled sums what they make of the sums, scaled
             self.give(work, self.sums(work, scale[:, None] * weight, scale * bias + shift))
         else:
@@ -275,16 +295,28 @@ class _Walk:
             return Correction(scale * bias + shift, weight=_halved(scale[:, None] * weight), taps=work.tables.taps)
         return Correction(shift, scale)
 
-    def _weights(self, work: Work, wanted: Floats) -> tuple[Floats, Floats]:
-        """Weights [O, T] and bias [O] that give what is wanted, [R, O], at the positions that are computed."""
-        sums, start = _Sums(work), 0
+    def _weights(self, work: Work, goal: _Goal) -> tuple[Floats, Floats]:
+        """Weights [O, T] and bias [O] that come nearest to a goal at the positions that are computed."""
+        sums = _Sums(work)
+        for x, rows, part in self._seen(work):
+            sums.add(x, goal.sums(rows), part)
+        fit = sums.fit()
+        if fit is None:
+            return work.weight, work.bias
+        for _ in range(ROUNDS if goal.bends else 0):
+            for x, rows, _ in self._seen(work):
+                fit.add(x, goal.lacks(fit(x), rows))
+            fit.step()
+        return fit.stored()
+
+    def _seen(self, work: Work) -> Iterator[tuple[Floats, Ints, int]]:
+        """Patches [G, R, T] at positions that are computed, which of the rows that are looked at they belong to, and 1 of inputs held out."""
+        start = 0
         for number, (x, at) in enumerate(zip(self._tensors[self._operator.inputs[0]], self._rows, strict=True)):
-            kept = self._computed(work, at)
-            if kept.any():
-                part = int(number % HELD_OUT == HELD_OUT - 1)
-                sums.add(forward.patches(work, x, at[kept], self._graph), wanted[start : start + len(at)][kept], part)
+            kept = np.flatnonzero(self._computed(work, at))
+            if len(kept):
+                yield forward.patches(work, x, at[kept], self._graph), start + kept, int(number % HELD_OUT == HELD_OUT - 1)
             start += len(at)
-        return sums.solve()
 
     def _computed(self, work: Work, at: Ints) -> npt.NDArray[np.bool_]:
         """Which positions are computed, not filled."""
@@ -295,6 +327,35 @@ class _Walk:
         return np.isin(at // width % height, work.tables.rows) & np.isin(at % width, work.tables.columns)
 
 
+class _Goal:
+    """What an operator should give: float32[R, O], before its activation, what it gives in the exact network; the residual is added still."""
+
+    def __init__(self, exact: Floats, residual: Floats | float, activation: Activation | None) -> None:
+        self._exact, self._activation = exact, activation
+        self._residual = np.broadcast_to(np.float32(residual), exact.shape)
+        self._steepest = 0.0 if activation is None else steepest(activation)
+
+    @property
+    def bends(self) -> bool:
+        """Whether sums may be wrong where the activation makes the same of them."""
+        return self._steepest > 0
+
+    def sums(self, rows: Ints | slice = slice(None)) -> Floats:
+        return self._exact[rows] - self._residual[rows]
+
+    def lacks(self, y: Floats, rows: Ints | slice = slice(None)) -> Floats:
+        """What is to be added to sums y to make the matching loss less."""
+        assert self._activation is not None
+        exact, given = (reference.activate(x, self._activation) for x in (self._exact[rows], y + self._residual[rows]))
+        return np.asarray((exact - given) / self._steepest, np.float32)
+
+
+def steepest(activation: Activation) -> float:
+    """The greatest slope of a function that never falls; 0 of one that does."""
+    slope = {"leaky_relu": max(1.0, activation.alpha), "sigmoid": 0.25, "hard_sigmoid": activation.alpha}.get(activation.kind, 1.0)
+    return 0.0 if activation.kind == "hard_swish" or activation.alpha < 0 else slope
+
+
 @dataclass(frozen=True, slots=True)
 class _Normal:
     """The normal equations of one operator's weights, per group: means of patches [G, T] and targets [G, O], products without means.
@@ -302,6 +363,7 @@ class _Normal:
     squares: of what an element sees, its mean included, [G]: the unit of the ridge.
     """
 
+    rows: float
     mean: Doubles
     target: Doubles
     scatter: Doubles
@@ -310,13 +372,61 @@ class _Normal:
 
     def fitted(self, before: Doubles, strength: float) -> Doubles:
         """Weights [G, T, O] of least error, towards those before."""
-        ridge = np.where(self.squares > 0, strength * self.squares, 1.0)  # a group that only ever read zeros keeps its weights
-        damped = self.scatter + ridge[:, None, None] * np.eye(self.scatter.shape[1])
-        return np.asarray(before + np.linalg.solve(damped, self.cross - self.scatter @ before))
+        return before + self.solved(self.cross - self.scatter @ before, strength)
+
+    def solved(self, gradient: Doubles, strength: float) -> Doubles:
+        damped = self.scatter + self.ridge(strength)[:, :, None] * np.eye(self.scatter.shape[1])
+        return np.asarray(np.linalg.solve(damped, gradient))
+
+    def ridge(self, strength: float) -> Doubles:
+        """[G, 1]; a group that only ever read zeros keeps its weights."""
+        return np.where(self.squares > 0, strength * self.squares, 1.0)[:, None]
 
     def error(self, weight: Doubles) -> float:
         """Of weights with the best bias, but for a constant."""
         return float(((self.scatter @ weight - 2 * self.cross) * weight).sum())
+
+
+class _Fit:
+    """Weights [G, T, O] and bias [G, O] of least error, and steps from there."""
+
+    def __init__(self, work: Work, normal: _Normal, before: Doubles, strength: float) -> None:
+        self._work, self._normal, self._before, self._strength = work, normal, before, strength
+        self._weight = normal.fitted(before, strength)
+        self._bias = normal.target - np.einsum("gt,gto->go", normal.mean, self._weight)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._cross, self._target = np.zeros_like(self._weight), np.zeros_like(self._bias)
+
+    def __call__(self, x: Floats) -> Floats:
+        """Sums [R, O] of patches [G, R, T]."""
+        sums = x @ self._weight.astype(np.float32) + self._bias[:, None].astype(np.float32)
+        return np.asarray(sums.transpose(1, 0, 2).reshape(x.shape[1], -1))
+
+    def add(self, x: Floats, lacking: Floats) -> None:
+        """What the sums [R, O] of patches [G, R, T] lack."""
+        own = lacking.reshape(len(lacking), len(x), -1).transpose(1, 0, 2)
+        self._cross += (x - self._normal.mean[:, None].astype(np.float32)).transpose(0, 2, 1) @ own
+        self._target += own.sum(1, dtype=np.float64)
+
+    def step(self) -> None:
+        """Fit the sums with what they lacked, when all patches have been added."""
+        normal = self._normal
+        pull = normal.ridge(self._strength)[:, :, None] * (self._weight - self._before)
+        change = normal.solved(self._cross - pull, self._strength)
+        self._weight = self._weight + change
+        self._bias = self._bias + self._target / normal.rows - np.einsum("gt,gto->go", normal.mean, change)
+        self._begin()
+
+    def stored(self) -> tuple[Floats, Floats]:
+        """Weights float32[O, T], as they can be kept, and the bias float32[O] for those."""
+        groups, elements, _ = self._weight.shape
+        stored = np.asarray(self._weight.transpose(0, 2, 1).reshape(self._work.weight.shape), np.float32)
+        for part in self._work.parts:
+            stored = stored if part.representable is None else part.representable(stored, self._normal.scatter)
+        lost = self._weight - stored.reshape(groups, -1, elements).transpose(0, 2, 1)
+        return _halved(stored), (self._bias + np.einsum("gt,gto->go", self._normal.mean, lost)).ravel().astype(np.float32)
 
 
 class _Sums:
@@ -363,24 +473,17 @@ class _Sums:
         assert self._shift is not None
         mean = mean + self._shift[:, 0]
         squares = (np.trace(scatter, axis1=1, axis2=2) + rows * (mean**2).sum(1)) / mean.shape[1]
-        return _Normal(mean, target, scatter, cross, squares)
+        return _Normal(float(rows), mean, target, scatter, cross, squares)
 
-    def solve(self) -> tuple[Floats, Floats]:
-        """Weights float32[O, T] and bias float32[O] of least error."""
+    def fit(self) -> _Fit | None:
+        """None of a very small output, where perhaps no position is computed that was drawn."""
         self._flush(0)
         self._flush(1)
-        weight = self._work.weight
-        if not self._rows.any():  # of a very small output perhaps no position is computed that was drawn
-            return weight, self._work.bias
-        whole = self._normal(0, 1)
-        groups, elements = whole.mean.shape
+        if not self._rows.any():
+            return None
+        weight, (groups, elements) = self._work.weight, self._mean.shape[1:]
         before = weight.reshape(groups, -1, elements).transpose(0, 2, 1).astype(np.float64)
-        fitted = whole.fitted(before, self._strength(before))
-        stored = np.asarray(fitted.transpose(0, 2, 1).reshape(weight.shape), np.float32)
-        for part in self._work.parts:
-            stored = stored if part.representable is None else part.representable(stored, whole.scatter)
-        intercept = whole.target - np.einsum("gt,got->go", whole.mean, stored.reshape(groups, -1, elements))
-        return _halved(stored), intercept.ravel().astype(np.float32)
+        return _Fit(self._work, self._normal(0, 1), before, self._strength(before))
 
     def _strength(self, before: Doubles) -> float:
         """Of the ridge: the one with which inputs that are held out are met best."""
@@ -395,7 +498,16 @@ class _Sums:
         return chosen
 
 
-def _affine(given: Floats, wanted: Floats) -> tuple[Floats, Floats]:
+def _affine(given: Floats, goal: _Goal, rounds: int) -> tuple[Floats, Floats]:
+    """Scale and bias, float32[O], that bring what is given, [R, O], to the goal."""
+    scale, bias = _line(given, goal.sums())
+    for _ in range(rounds if goal.bends else 0):
+        y = scale * given + bias
+        scale, bias = _line(given, y + goal.lacks(y))
+    return scale, bias
+
+
+def _line(given: Floats, wanted: Floats) -> tuple[Floats, Floats]:
     """Scale and bias, float32[O], that bring what is given, [R, O], to what is wanted. A channel that never changes keeps its scale."""
     means = given.mean(0, dtype=np.float64), wanted.mean(0, dtype=np.float64)
     y, t = given - means[0].astype(np.float32), wanted - means[1].astype(np.float32)

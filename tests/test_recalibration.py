@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from small import small_network
 from mobiprox_core import forward, plugins, recalibration, reference
 from mobiprox_core.configuration import EXACT, Configuration, Setting
 from mobiprox_core.correction import Corrections, Grade, corrected
+from mobiprox_core.graph import Activation
 from mobiprox_core.interfaces import Device, Technique
 from mobiprox_core.lab import through
 from mobiprox_core.lowering import lower
@@ -184,13 +186,19 @@ def test_inputs_that_tell_nothing_apart_give_finite_corrections(
             assert values is None or np.isfinite(values).all()
 
 
+def fitted(sums: recalibration._Sums) -> recalibration._Fit:
+    fit = sums.fit()
+    assert fit is not None
+    return fit
+
+
 def test_fits_never_do_worse_than_what_they_start_from() -> None:
     rng = np.random.default_rng(0)
     for rank, count in ((1, 3), (2, 40), (9, 400)):
         x = (rng.normal(size=(count, rank)) @ rng.normal(size=(rank, 9)) + rng.normal(size=9)).astype(np.float32)
         wanted = (x @ rng.normal(size=(9, 4)) + rng.normal(size=(count, 4))).astype(np.float32)
         given = (wanted + rng.normal(size=(count, 4))).astype(np.float32)
-        scale, bias = recalibration._affine(given, wanted)
+        scale, bias = recalibration._affine(given, recalibration._Goal(wanted, 0.0, None), 0)
         error = ((wanted - scale * given - bias) ** 2).sum(0)
         assert (error <= ((wanted - given) ** 2).sum(0) * 1.0001).all()
 
@@ -198,7 +206,7 @@ def test_fits_never_do_worse_than_what_they_start_from() -> None:
         work = forward.prepared(graph["op"], graph, EXACT, {}, plugins.load().get("backend", "opencl").open({}).info, None)
         sums = recalibration._Sums(work)
         sums.add(x[None].copy(), wanted)
-        weight, intercept = sums.solve()
+        weight, intercept = fitted(sums).stored()
         ridge = recalibration.UNTRIED * float((x.astype(np.float64) ** 2).sum()) / 9
 
         def objective(w: np.ndarray, b: np.ndarray) -> float:
@@ -206,6 +214,53 @@ def test_fits_never_do_worse_than_what_they_start_from() -> None:
 
         best_bias = (wanted - x @ work.weight.T).mean(0)
         assert objective(weight, intercept) <= objective(work.weight, best_bias) * 1.001
+
+
+CURVES = {
+    "relu": (Activation("relu"), lambda y: np.maximum(y, 0) ** 2 / 2),
+    "tanh": (Activation("tanh"), lambda y: np.logaddexp(y, -y)),
+    "clip": (Activation("clip", low=0, high=6), lambda y: np.clip(y, 0, 6) ** 2 / 2 + 6 * np.maximum(y - 6, 0)),
+    "leaky_relu": (Activation("leaky_relu", alpha=0.1), lambda y: np.where(y > 0, y, np.sqrt(0.1) * y) ** 2 / 2),
+    "sigmoid": (Activation("sigmoid"), lambda y: np.logaddexp(y, 0)),
+}
+"""Activations, and functions whose slopes they are."""
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_fits_through_an_activation_come_nearer_to_what_it_makes_of_the_sums(name: str) -> None:
+    activation, curve = CURVES[name]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 9)).astype(np.float32)
+    exact = (2 * x @ rng.normal(size=(9, 4)) + rng.normal(size=(400, 4)) - 1).astype(np.float32)
+    residual = rng.normal(size=exact.shape).astype(np.float32)
+    goal = recalibration._Goal(exact, residual, activation)
+
+    def loss(y: np.ndarray) -> float:
+        """The matching loss, by what is known of its integral."""
+        own, right = (y + residual).astype(np.float64), exact.astype(np.float64)
+        return float((curve(own) - curve(right) - reference.activate(exact, activation) * (own - right)).sum())
+
+    graph = graphs.dense(rows=(400,), features=9, outputs=4)
+    work = forward.prepared(graph["op"], graph, EXACT, {}, plugins.load().get("backend", "opencl").open({}).info, None)
+    sums = recalibration._Sums(work)
+    sums.add(x[None].copy(), goal.sums())
+    fit, losses = fitted(sums), []
+    for _ in range(6):
+        losses.append(loss(fit(x[None])))
+        fit.add(x[None], goal.lacks(fit(x[None])))
+        fit.step()
+    assert losses[2] < losses[0], losses
+    assert all(after < before * 1.001 for before, after in pairwise(losses)), "the ridge has its say too"
+
+    given = exact + rng.normal(size=exact.shape).astype(np.float32)
+    bent, straight = (recalibration._affine(given, goal, rounds) for rounds in (5, 0))
+    assert loss(bent[0] * given + bent[1]) < loss(straight[0] * given + straight[1])
+
+
+def test_an_activation_that_falls_is_left_alone() -> None:
+    goal = recalibration._Goal(np.ones((3, 2), np.float32), 0.0, Activation("hard_swish"))
+    assert not goal.bends
+    assert not recalibration._Goal(np.ones((3, 2), np.float32), 0.0, None).bends
 
 
 def test_inputs_that_are_held_out_say_how_far_weights_may_move() -> None:
@@ -220,7 +275,7 @@ def test_inputs_that_are_held_out_say_how_far_weights_may_move() -> None:
         sums = recalibration._Sums(work)
         for part, rows in enumerate(x):
             sums.add(rows[None].copy(), (rows @ other.T + noise * rng.normal(size=(20, 4))).astype(np.float32), int(part == held))
-        return float(np.linalg.norm(sums.solve()[0] - work.weight) / np.linalg.norm(other - work.weight))
+        return float(np.linalg.norm(fitted(sums).stored()[0] - work.weight) / np.linalg.norm(other - work.weight))
 
     nobody, last = 4, 3
     assert abs(distance(0, last) - 1) < 0.01
