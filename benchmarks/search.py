@@ -5,10 +5,12 @@
     python benchmarks/search.py rate                                   # predicted configurations per second
     python benchmarks/search.py knapsack                               # 100 operators x 60 settings, and the gap to the best possible
     python benchmarks/search.py predictions EXPERIMENT... --out DIR    # against 50 random feasible configurations, and shipped levels
-    python benchmarks/search.py hypervolume EXPERIMENT... --out DIR    # knapsack, random and NSGA-II with as many real evaluations
+    python benchmarks/search.py hypervolume EXPERIMENT... --out DIR    # knapsack, random and NSGA-II with as many real evaluations;
+                                                                       # --write puts all that are in DIR into docs/experiment.md
     python benchmarks/search.py promises EXPERIMENT... --out DIR       # whole runs, twice: levels, seconds, and how often test losses keep the bound
 
-Times mean something on an otherwise idle machine only.
+Times mean something on an otherwise idle machine only. What is measured by `predictions` and `hypervolume` is kept in DIR: a run that was
+interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,19 +27,23 @@ from typing import Any
 
 import numpy as np
 from mobiprox_search_knapsack.plugin import Knapsack
+from recipes import put
 
 from mobiprox_core import experiment as experiments
 from mobiprox_core import pipeline, plugins
 from mobiprox_core.configuration import EXACT, EXACT_CONFIGURATION, Configuration, Setting
 from mobiprox_core.interfaces import OperatorProfile, Profile, SettingProfile
-from mobiprox_core.lab import side_by_side
-from mobiprox_core.ledger import Ledger
+from mobiprox_core.ledger import Journal, Ledger, digest
 from mobiprox_core.measure import Measurer
 from mobiprox_core.measurement import OperatingPoint, pareto_front
 from mobiprox_core.prediction import POWERS, Codes, Latency, Scale, Table, additive, random_codes, trust
 from mobiprox_core.resolve import resolve
 from mobiprox_core.selection import evenly
 from mobiprox_core.stages import Effort, Stages, open_lab
+
+PAGE = Path(__file__).parents[1] / "docs" / "experiment.md"
+MARKS = "<!-- hypervolume: made by benchmarks/search.py -->", "<!-- end of hypervolume -->"
+HYPERVOLUME = "hypervolume.json"
 
 EVALUATIONS = 48
 RANDOM = 50
@@ -132,7 +138,9 @@ class Bench:
         self.lab, self.resolved = stages.lab, stages.resolved
         self.judge = self.resolved.judge(self.resolved.tune)
         self.table = Table.of(profile)
-        self.measurer = Measurer("benchmark", self.lab, stages.losses("benchmark", stages.tuning), Effort().measure, stages.progress)
+        inputs = {**stages.tuning, "recalibration": stages.grade}
+        journal = Journal(stages.ledger.folder / "benchmark.jsonl", digest([inputs[key] for key in sorted(inputs)]))
+        self.measurer = Measurer("benchmark", self.lab, journal, Effort().measure, stages.progress, losses=stages.losses("tuning", inputs))
 
     def points(self, configurations: Sequence[Configuration]) -> list[OperatingPoint]:
         """Loss on all tuning data, latency beside the exact network, a dozen at a time; relative latencies are put on one scale."""
@@ -140,7 +148,7 @@ class Bench:
         for start in range(0, len(configurations), TOGETHER):
             part = list(configurations[start : start + TOGETHER])
             exact, *rows = self.measurer.statistics("tune", self.judge, [EXACT_CONFIGURATION, *part])
-            timed = side_by_side(self.lab.time([EXACT_CONFIGURATION, *part], 0.2 * (len(part) + 1)))
+            timed = self.measurer.timed("latency", [EXACT_CONFIGURATION, *part], 0.2)
             scale = self.profile.latency_ms / timed[0][0]
             for configuration, (ms, ci), own in zip(part, timed[1:], rows, strict=True):
                 loss = self.judge.loss(exact, own)
@@ -259,7 +267,20 @@ def hypervolume(path: Path, out: Path, evaluations: int = EVALUATIONS) -> dict[s
             "nsga2 seeded": evolved({"seeded": True}),
         }
         areas = {name: area(points, exact_ms, most) for name, points in fronts.items()}
-        return {"experiment": path.stem, "evaluations": {name: len(points) for name, points in fronts.items()}, "area": areas}
+        found = {"experiment": path.stem, "evaluations": {name: len(points) for name, points in fronts.items()}, "area": areas}
+        (out / path.stem / HYPERVOLUME).write_text(json.dumps(found), encoding="utf-8")
+        return found
+
+
+def written(found: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown, one row per experiment; areas relative to that of random search."""
+    names = list(found[0]["area"])
+    lines = [f"| experiment | {' | '.join(names)} | speedup x points of random |", f"| --- |{' --- |' * (len(names) + 1)}"]
+    for own in found:
+        least = own["area"]["random"]
+        shares = [f"{own['area'][name] / least:.2f}" if least else "all of it" for name in names]
+        lines.append(f"| `{own['experiment']}` | {' | '.join(shares)} | {least:.2f} |")
+    return "\n".join(lines)
 
 
 def promises(path: Path, out: Path) -> dict[str, Any]:
@@ -295,6 +316,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/search"))
     parser.add_argument("--evaluations", type=int, default=EVALUATIONS)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     if asked.part in ("rate", "knapsack"):
         results = [{"rate": rate, "knapsack": knapsack}[asked.part]()]
@@ -304,6 +326,9 @@ def main() -> None:
         results = [hypervolume(path, asked.out, asked.evaluations) for path in asked.experiments]
     for result in results:
         print(json.dumps(result))
+    if asked.part == "hypervolume" and asked.write:
+        every = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(asked.out.glob(f"*/{HYPERVOLUME}"))]
+        put(written(every), PAGE, MARKS)
     if asked.json:
         asked.json.write_text(json.dumps(results, indent=1) + "\n")
 
