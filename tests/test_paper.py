@@ -182,6 +182,7 @@ def test_tuning_is_told_beside_the_paper(tables: ModuleType, tmp_path: Path) -> 
     assert row["verdict"] == "slower", "than the paper's search by predictions alone"
     assert tuning.row("mobilenet_uci-har", {"first": 100.0, "later": 20.0}, summary, found)["verdict"] == "reached"
     assert row["error_percent"] == pytest.approx(5)
+    assert row["greatest_error_percent"] == pytest.approx(10)
     assert row["error_pp"] == pytest.approx(0.35)
     assert row["paper"]["error_percent"] == pytest.approx(122, abs=1)
     assert "| 1203 s + 42 min | 1300 s | 253 s + 42 min | 20 s | slower | 1.16x | 2.00x at 2.5; 3 levels |" in tuning.page([row])

@@ -37,7 +37,8 @@ INTRODUCTION = """### Tuning time and predictions
 
 The paper searched by predictions on a server GPU and measured on its board afterwards, hence two times; ours is one run from the network to
 measured, tested and bundled levels. *Reached* means in no more time than the paper's predictions alone. How far predictions were off is the
-median; losses are told by a scale fitted to the other half of the configurations."""
+median over all configurations that were measured, also those that lose far too much. Losses are told by a scale fitted to the other half of the
+configurations, and count up to 5 points."""
 
 MOST_PP = 3.0
 NEAR_PP = 5.0
@@ -121,6 +122,7 @@ def row(name: str, times: Mapping[str, float], summary: Mapping[str, Any], found
     exact = summary["levels"][0]["latency_ms"]
     best = min((level for level in summary["levels"] if level["test_qos_loss"] <= MOST_PP), key=lambda level: level["latency_ms"])
     near = found.measured_pp <= NEAR_PP
+    off = np.abs(found.predicted / found.measured - 1)
     return {
         "network": name,
         **{f"{time}_s": times[time] for time in TIMES},
@@ -128,7 +130,8 @@ def row(name: str, times: Mapping[str, float], summary: Mapping[str, Any], found
         "fastest": exact / best["latency_ms"],
         "loss_pp": best["test_qos_loss"],
         "configurations": len(found.measured),
-        "error_percent": 100 * float(np.median(np.abs(found.predicted / found.measured - 1))),
+        "error_percent": 100 * float(np.median(off)),
+        "greatest_error_percent": 100 * float(off.max()),
         "rank": rank_correlation(found.predicted, found.measured),
         "error_pp": float(np.median(np.abs(found.predicted_pp - found.measured_pp)[near])) if near.any() else None,
         "rank_pp": rank_correlation(found.predicted_pp, found.measured_pp),
@@ -150,8 +153,7 @@ def draw(every: Mapping[str, Points], path: Path) -> None:
         for axes, pair in zip(both, ((own.predicted, own.measured), (own.predicted_pp, own.measured_pp)), strict=True):
             axes.scatter(*pair, marker=marker, alpha=0.7, s=18, label=name)
     for axes, what in zip(both, ("speedup", "loss, percentage points"), strict=True):
-        low, high = axes.get_ylim()
-        axes.plot([low, high], [low, high], color="0.5", linewidth=0.8)
+        axes.axline((1, 1), slope=1, color="0.5", linewidth=0.8)
         axes.set(xlabel=f"predicted {what}", ylabel=f"measured {what}")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
@@ -178,7 +180,7 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
             own["verdict"],
             f"{paper['fastest']:.2f}x",
             f"{own['fastest']:.2f}x at {own['loss_pp']:.1f}; {own['levels']} levels",
-            f"{own['error_percent']:.0f} %, rank {_told(own['rank'])}{error}",
+            f"{own['error_percent']:.0f} %, at worst {own['greatest_error_percent']:.0f} %, rank {_told(own['rank'])}{error}",
             f"{_told(own['error_pp'], 1)} points, rank {_told(own['rank_pp'])}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
