@@ -359,9 +359,9 @@ def _parts(graph: Graph, block: int) -> dict[str, tuple[str, int]]:
     """Tensors that are written where a concatenation has them, so that nothing need be put together: its name, and their first channel in it.
 
     A tensor that several concatenations have (each layer of a DenseNet has those of all before) is a part of the last one. What does not lie
-    there after all, as the views show, is put together where it is read.
+    there after all, as the views show, is put together where it is read; so is what has constants beside tensors.
     """
-    joins = [op for op in graph.operators if op.kind == "view" and op["op"] == "concat" and op["axis"] == 1]
+    joins = [op for op in graph.operators if op.kind == "view" and op["op"] == "concat" and op["axis"] == 1 and not op.constants]
     movable = {op.output for op in joins} | {op.output for op in graph.operators if op.kind in IN_BLOCKS}
     found: dict[str, tuple[str, int]] = {}
     for op in reversed(joins):
