@@ -35,8 +35,8 @@ TEAM_INTS = 64
 """Of a team's counters, before those of the launches; see core's `network.cl`."""
 LINGERING = 48
 """Which of them tells how many helpers linger."""
-SHARE = 49
-"""Which of them tells what share of the units that are left a claim takes: 1 / 2^share."""
+WORKERS = 49
+"""Which of them tells how many workers there are: the leader and its helpers."""
 LINGER_MS = 0.5
 """How long a helper looks for work in vain: the time between two inferences that follow each other."""
 TRIED_PATIENCE = 100_000
@@ -279,7 +279,8 @@ class OpenCLRunner:
             self._row_kernels: dict[int, tuple[Any, tuple[int], tuple[int]]] = {}
             return
         team = self.device.helpers is not None
-        self._counters = _Memory(self.device, TEAM_INTS + 2 * CAPACITY if team else 2 * (1 + 2 * CAPACITY), np.int32)
+        launches = (self.device.info.threads + 1) * CAPACITY
+        self._counters = _Memory(self.device, TEAM_INTS + launches if team else 2 * (1 + launches), np.int32)
 
         def kernel(name: str, sixth: int) -> Any:
             made = cl.Kernel(self._program_handle, name)
@@ -500,7 +501,7 @@ class _Team:
         self._launch = cl.enqueue_nd_range_kernel
         self._queue, self._kernel, self._counters = device.helpers, kernel, counters.host
         self._size = device.info.threads - 1
-        self._counters[SHARE] = self._size.bit_length()
+        self._counters[WORKERS] = device.info.threads
         for _ in range(2):  # the first compiles
             begin = perf_counter()
             self.call()

@@ -39,7 +39,7 @@ def test_every_unit_runs_once_and_launches_follow_each_other(workers: int) -> No
     flags = cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR
     ran = np.zeros(len(UNITS) * 64 + 1, np.int32)
     rows, program = np.array([*enumerate(UNITS)], np.int32), np.arange(len(UNITS), dtype=np.int32)
-    counters = np.zeros(2 * (1 + 2 * CAPACITY), np.int32)
+    counters = np.zeros(2 * (1 + (workers + 1) * CAPACITY), np.int32)
     arena, *others = (cl.Buffer(context, flags, hostbuf=values) for values in (ran, rows, program, counters))
     for epoch in (0, 1, 0):
         kernel(queue, (workers,), (1,), arena, *others, *map(np.int32, (CAPACITY, epoch, 0, len(UNITS))))

@@ -164,7 +164,8 @@ static int open_memory(runner *runner, pool *pool, fault *fault) {
     if (memory_open(runner, &runner->rows, row_ints, fault)) return -1;
     if (memory_write(runner, &runner->rows, 0, bundle->rows, (size_t)row_ints * sizeof(int32_t), fault)) return -1;
     if (open_programs(runner, pool, fault)) return -1;
-    if (!runner->by_operator && memory_open(runner, &runner->counters, 2 * (1 + 2 * (int64_t)runner->capacity), fault)) return -1;
+    int64_t counters = 2 * (1 + ((int64_t)runner->threads + 1) * runner->capacity);
+    if (!runner->by_operator && memory_open(runner, &runner->counters, counters, fault)) return -1;
     if (open_windows(runner, bundle->inputs, bundle->input_count, &runner->inputs, pool, fault)) return -1;
     if (open_windows(runner, bundle->outputs, bundle->output_count, &runner->outputs, pool, fault)) return -1;
     return bundle->labelled ? open_windows(runner, bundle->labelled, 1, &runner->labelled, pool, fault) : 0;
