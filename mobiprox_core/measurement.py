@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import erfc, exp, isfinite, pi, sqrt
 from typing import TYPE_CHECKING
 
 from .configuration import Configuration
@@ -12,6 +12,10 @@ from .configuration import Configuration
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+
+FAR_BELOW = 8.0
+"""Standard errors below zero where the mean of what is left above it is, to two per cent, that of an exponential tail."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,13 +59,24 @@ class Loss:
     def drawn(self, towards: float, error: float) -> Loss:
         """The best guess from this measurement and from another source that says `towards`, with its standard error.
 
-        Each counts by the inverse of its variance; what other samples add by chance stays.
+        Each counts by the inverse of its variance; what other samples add by chance stays. No loss is expected to be a gain: where most samples
+        were lucky, one that stands for little is still less to be expected than one that stands for much.
         """
         if not isfinite(self.value) or not error + self.error:
             return self
         share = error**2 / (error**2 + self.error**2)
-        value = towards + share * (self.value - towards)
+        value = not_below_zero(towards + share * (self.value - towards), sqrt(share) * self.error)
         return Loss(value, self.ci * sqrt(share), value + (self.upper - self.value) * sqrt((1 + share) / 2))
+
+
+def not_below_zero(value: float, error: float) -> float:
+    """Mean of what is normal with this mean and standard error, given that it is not negative."""
+    if not error:
+        return max(value, 0.0)
+    below = -value / error
+    if below > FAR_BELOW:
+        return error / below
+    return value + error * exp(-(below**2) / 2) / (sqrt(pi / 2) * erfc(below / sqrt(2)))
 
 
 @dataclass(frozen=True, slots=True)

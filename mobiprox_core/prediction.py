@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .configuration import Configuration, OpId, Setting
-from .measurement import Loss
+from .measurement import Loss, not_below_zero
 
 if TYPE_CHECKING:
     from .interfaces import Profile
@@ -132,7 +132,8 @@ class Scale:
     def fitted(cls, raw: npt.ArrayLike, losses: npt.ArrayLike, errors: npt.ArrayLike, max_loss: float, powers: Sequence[float]) -> Scale:
         """To measured losses with their standard errors, by least squares; of `powers` the best, one half to twice as steep at most.
 
-        Configurations that lose far too much are left out, but for the mildest three.
+        Configurations that lose far too much are left out, but for the mildest three. Outputs that change more lose more: where luck made
+        most losses gains, the factor is what it is to be expected, given that it is not negative.
         """
         x, y, error = (np.asarray(values, dtype=np.float64) for values in (raw, losses, errors))
         near = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
@@ -145,7 +146,8 @@ class Scale:
 
         def fit(power: float) -> tuple[float, float]:
             bent = _bent(x, power)
-            factor = max(float((weight * bent * y).sum() / (weight * bent * bent).sum()), 0.0)
+            known = float((weight * bent * bent).sum())
+            factor = not_below_zero(float((weight * bent * y).sum()) / known, known**-0.5)
             return float((weight * (y - factor * bent) ** 2).sum()) + 4 * np.log(power) ** 2, factor
 
         power = min(powers, key=lambda p: fit(p)[0])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mobiprox_core.configuration import EXACT, Configuration, Setting
 from mobiprox_core.interfaces import OperatorProfile, Profile, SettingProfile
-from mobiprox_core.measurement import Loss
+from mobiprox_core.measurement import Loss, not_below_zero
 from mobiprox_core.prediction import POWERS, Expectation, Latency, Scale, Table, additive, p1, p2, random_codes, rank_correlation, trust
 
 
@@ -119,6 +121,26 @@ def many_measurements(seed: int, count: int = 40) -> tuple[np.ndarray, np.ndarra
         for value, e in zip(truth + error * rng.standard_normal(count), error, strict=True)
     ]
     return divergence, truth, losses, truth + error * rng.standard_normal(count)
+
+
+def test_where_everything_gained_by_luck_milder_ones_are_still_expected_to_lose_less() -> None:
+    """As measured of kws_honk_tpool3: 630 clips, eight configurations, and not one that surely lost anything."""
+    divergence = [0.0001, 0.0005, 0.0013, 0.0031, 0.0071, 0.0107, 0.0185, 0.0739]
+    measured = [0.16, -0.32, -0.16, -0.16, 0.0, -0.16, -0.32, -1.11]
+    errors = [0.22, 0.35, 0.39, 0.39, 0.69, 0.86, 0.86, 1.03]
+    losses = [Loss(value, 1.96 * error, value) for value, error in zip(measured, errors, strict=True)]
+    expected = Expectation.fitted(divergence, losses, 3)
+    values = [expected(d, loss).value for d, loss in zip(divergence, losses, strict=True)]
+    assert values[0] >= 0
+    assert values == sorted(values)
+    assert 0.1 < values[-1] < 1
+
+
+@given(st.floats(-6, 6), st.floats(0.05, 2))
+def test_what_is_left_above_zero_has_the_mean_that_sampling_finds(mean: float, error: float) -> None:
+    steps = np.linspace(max(0.0, mean - 9 * error), max(0.0, mean) + 9 * error, 200_001)
+    weight = np.exp(-((steps - mean) ** 2 - min(mean, 0.0) ** 2) / (2 * error**2))
+    assert not_below_zero(mean, error) == pytest.approx((weight * steps).sum() / weight.sum(), rel=0.03, abs=1e-4)
 
 
 def test_expected_losses_are_much_nearer_to_the_truth_than_measured_ones() -> None:
