@@ -45,6 +45,16 @@ def test_ours_may_be_the_best_exact_engine(rivals: dict[str, Any]) -> None:
     assert found["exact"] == ("Mobiprox", 0.5)
 
 
+def test_a_network_on_which_every_8_bit_engine_is_too_far_off_stands_in_the_table_without_one(rivals: dict[str, Any]) -> None:
+    results = {"a": RESULT, "b": {**RESULT, "quantised": {}, "exact_ms": {"exact": 0.3}}}
+    text = rivals["table"](results)
+    assert "| `b` | Mobiprox | 0.3 | 0.1 | 0.9 | 3.00x | too far off |" in text
+    assert "| *geometric mean* | | | | | *4.24x* | | | | | | *2.00x* |" in text
+    first, second = rivals["verdicts"](results)
+    assert "of 2 networks" in first
+    assert "of 1 networks" in second
+
+
 @pytest.mark.parametrize(("loss", "error", "most"), [(16.4, 1.5, 1.0), (0.25, 0.125, 0.375), (-0.2, 0.1, 0.0), (-0.05, 0.15, 0.1)])
 def test_beside_an_8_bit_engine_no_more_is_lost_than_it_loses_by_what_the_data_tell_and_at_most_a_point(
     loss: float, error: float, most: float, rivals: dict[str, Any]
