@@ -59,13 +59,12 @@ class Loss:
     def drawn(self, towards: float, error: float) -> Loss:
         """The best guess from this measurement and from another source that says `towards`, with its standard error.
 
-        Each counts by the inverse of its variance; what other samples add by chance stays. No loss is expected to be a gain: where most samples
-        were lucky, one that stands for little is still less to be expected than one that stands for much.
+        Each counts by the inverse of its variance; what other samples add by chance stays.
         """
         if not isfinite(self.value) or not error + self.error:
             return self
         share = error**2 / (error**2 + self.error**2)
-        value = not_below_zero(towards + share * (self.value - towards), sqrt(share) * self.error)
+        value = towards + share * (self.value - towards)
         return Loss(value, self.ci * sqrt(share), value + (self.upper - self.value) * sqrt((1 + share) / 2))
 
 

@@ -227,7 +227,11 @@ class Expectation:
         if not np.isfinite(self.spread):
             return loss
         told = float(self.scale(np.asarray(divergence)))
-        return loss.drawn(told, self.spread * told)
+        found = loss.drawn(told, self.spread * told)
+        if not np.isfinite(found.value):
+            return found
+        value = not_below_zero(found.value, found.error)  # no approximation is expected to gain
+        return Loss(value, found.ci, found.upper + value - found.value)
 
 
 @dataclass(frozen=True, slots=True)
